@@ -1,0 +1,55 @@
+# What a developer types. The work is in ops/, a script a target, so that each also runs by itself.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+# Where rustup puts cargo, for shells that have not read its profile.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+.PHONY: help
+help: ## Say what there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+
+.PHONY: demo
+demo: ## Everything at once, with simulated viewers: watch it in a browser; Ctrl-C ends it
+	@ops/demo
+
+.PHONY: services
+services: ## Start Kafka and PostgreSQL, print their addresses (PULSEGATE_RUN_DIR, …_KAFKA_PORT, …_POSTGRES_PORT)
+	@ops/services/up
+
+.PHONY: down
+down: ## Stop what `make services` started; data stays
+	@ops/services/down
+
+.PHONY: web
+web: ## Build the player and the dashboard into web/dist
+	@ops/check-tools node npm
+	@ops/web
+
+.PHONY: build
+build: web ## Build target/release/pulsegate
+	@ops/check-tools cargo cmake g++ libssl make pkg-config zlib
+	cargo build --release --locked
+
+.PHONY: test
+test: ## Every check there is: format, lints, docs, web and Rust tests (KEEP=1 leaves the services running)
+	@ops/check-tools
+	@ops/with-services ops/test
+
+.PHONY: bench
+bench: build ## Measure the main job against the raw limits of its parts; rows also in target/bench.json
+	@ops/with-services cargo bench -p pulsegate --bench main_job --locked
+
+.PHONY: fmt
+fmt: ## Format the Rust code
+	cargo fmt --all
+
+.PHONY: lint
+lint: web ## Format check, clippy, rustdoc, shellcheck where there is one; nothing runs
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
+	ops/check-docs
+	if command -v shellcheck >/dev/null; then shellcheck $$(grep -rlE '^#!/usr/bin/env bash' ops .ci) ops/services/env.sh; fi

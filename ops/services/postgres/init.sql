@@ -1,0 +1,2 @@
+create role pulsegate login createdb password 'pulsegate';
+create database pulsegate owner pulsegate;
