@@ -30,13 +30,14 @@ web: ## Build the player and the dashboard into web/dist
 
 .PHONY: build
 build: web ## Build target/release/pulsegate
-	@ops/check-tools cargo cmake g++ libssl make pkg-config zlib
+	@ops/check-tools cargo cmake g++ libcurl libssl make pkg-config zlib
 	cargo build --release --locked
+	@test -x "$${CARGO_TARGET_DIR:-target}/release/pulsegate" || { echo "the binary is not in the build yet: README.md, 'State'" >&2; exit 1; }
 
 .PHONY: test
-test: ## Every check there is: format, lints, docs, web and Rust tests (KEEP=1 leaves the services running)
-	@ops/check-tools
-	@ops/with-services ops/test
+test: ## Every check there is: format, lints, docs, web and Rust tests
+	@ops/check-tools cargo node npm
+	@ops/test
 
 .PHONY: bench
 bench: build ## Measure the main job against the raw limits of its parts; rows also in target/bench.json
