@@ -1,0 +1,204 @@
+// The pages in a real browser: three tabs are three devices of one account with room for two.
+//   PULSEGATE_URL=http://127.0.0.1:8080 npm run test:browser   (ALL_SHOTS=1 for both themes at both widths)
+// Without PULSEGATE_URL the built pages are served by the mock beside this file.
+import { existsSync, mkdirSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { chromium } from 'playwright-core';
+import { serveMock } from './mock.mjs';
+
+const ARTIFACTS = fileURLToPath(new URL('../../tests/artifacts/', import.meta.url));
+const CHROMIUM = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'];
+const FLAGS = [
+  '--headless',
+  '--no-sandbox',
+  '--disable-gpu',
+  '--disable-quic',
+  '--no-first-run',
+  '--disable-background-networking',
+  '--disable-component-update',
+  '--disable-sync',
+  '--mute-audio',
+  '--autoplay-policy=no-user-gesture-required',
+];
+const DEADLINE_MS = 60_000;
+const ACCOUNT = `browser-${Date.now().toString(36)}`;
+const DESKTOP = { width: 1280, height: 860 };
+// Three films are drawn by the processor here, so outside of screenshots they are small.
+const SMALL = { width: 480, height: 640 };
+const PHONE = { width: 390, height: 844 };
+const SHOTS = [['desktop', DESKTOP, 'light'], ['phone', PHONE, 'dark']];
+const ALL_SHOTS = [...SHOTS, ['desktop', DESKTOP, 'dark'], ['phone', PHONE, 'light']];
+
+class Failure extends Error {}
+
+/** Asks again until the answer is true; what it is instead goes into the failure. */
+async function until(what, probe, deadlineMs = DEADLINE_MS) {
+  const endMs = Date.now() + deadlineMs;
+  for (;;) {
+    let found;
+    try {
+      found = await probe();
+      if (found === true) return;
+    } catch (error) {
+      found = error.message;
+    }
+    if (Date.now() > endMs) throw new Failure(`not within ${deadlineMs} ms: ${what} (last: ${JSON.stringify(found)})`);
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+}
+
+const startedMs = Date.now();
+const ok = (what) => console.log(`ok ${what} (${((Date.now() - startedMs) / 1_000).toFixed(1)} s)`);
+
+function expect(condition, what) {
+  if (!condition) throw new Failure(what);
+}
+
+async function main() {
+  const executablePath = process.env.CHROMIUM ?? CHROMIUM.find((path) => existsSync(path));
+  expect(executablePath, `no chromium at ${CHROMIUM.join(', ')}: install one or name it in CHROMIUM`);
+  mkdirSync(ARTIFACTS, { recursive: true });
+  const mock = process.env.PULSEGATE_URL ? null : await serveMock();
+  const base = (process.env.PULSEGATE_URL ?? mock.url).replace(/\/+$/, '');
+  console.log(`# ${mock ? 'the mock' : 'pulsegate'} at ${base}, account ${ACCOUNT}`);
+  const browser = await chromium.launch({ executablePath, args: FLAGS });
+  try {
+    await scenario(browser, base);
+  } finally {
+    await browser.close();
+    mock?.close();
+  }
+}
+
+async function scenario(browser, base) {
+  const context = await browser.newContext({ viewport: SMALL, colorScheme: 'light' });
+  context.setDefaultTimeout(DEADLINE_MS);
+  const complaints = [];
+  context.on('weberror', (error) => complaints.push(`uncaught: ${error.error().message}`));
+  context.on('console', (message) => {
+    // A refused start is a 409 and an ended session a 410: the browser logs both as errors, and both are meant.
+    if (message.type() === 'error' && !/status of (409|410)/.test(message.text())) complaints.push(message.text());
+  });
+
+  const open = async (device, deviceClass) => {
+    const page = await context.newPage();
+    await page.goto(`${base}/player?account=${ACCOUNT}&device=${device}&class=${deviceClass}`);
+    return page;
+  };
+  const text = (page, id) => page.locator(`#${id}`).innerText();
+  const position = (page) => page.evaluate(() => document.querySelector('video').currentTime);
+  const isPaused = (page) => page.evaluate(() => document.querySelector('video').paused);
+  const plays = async (page, who) => {
+    await until(`${who} is allowed`, () => page.evaluate(() => pulsegate.status.state === 'allowed' && pulsegate.status.confirmed));
+    const from = await position(page);
+    await until(`${who}'s film moves`, async () => (await position(page)) > from + 0.3);
+    expect(await page.locator('#overlay').isHidden(), `${who} plays under an overlay`);
+    expect(!(await isPaused(page)), `${who} is paused`);
+  };
+  const isBlockedBy = async (page, who, others) => {
+    await until(`${who} is told to wait`, () => page.locator('#overlay').isVisible());
+    await until(`${who}'s overlay names ${others.join(' and ')}`, async () => {
+      const shown = await text(page, 'overlay');
+      return others.every((other) => shown.includes(other)) || shown;
+    });
+    expect(await isPaused(page), `${who} plays though it is blocked`);
+  };
+  const shots = async (page, name) => {
+    for (const [size, viewport, colorScheme] of process.env.ALL_SHOTS ? ALL_SHOTS : SHOTS) {
+      await page.emulateMedia({ colorScheme });
+      await page.setViewportSize(viewport);
+      await until(`${name} fits a ${size}`, () =>
+        page.evaluate(() => document.documentElement.scrollWidth <= window.innerWidth),
+      );
+      await page.screenshot({ path: `${ARTIFACTS}${name}-${size}-${colorScheme}.png`, fullPage: true });
+    }
+    await page.emulateMedia({ colorScheme: 'light' });
+    await page.setViewportSize(SMALL);
+  };
+
+  const tv = await open('tv-1', 'tv');
+  await plays(tv, 'tv-1');
+  const phone = await open('phone-2', 'mobile');
+  await plays(phone, 'phone-2');
+  await until('tv-1 has sent a heartbeat', () => tv.evaluate(() => pulsegate.status.sequence !== null && pulsegate.status.pending === 0));
+  ok('two devices of one account play');
+
+  const tablet = await open('tablet-3', 'tablet');
+  await isBlockedBy(tablet, 'tablet-3', ['tv-1', 'phone-2']);
+  expect(await tablet.locator('#watchers input').count() === 2, 'the overlay offers both devices');
+  ok('the third is told to wait, and by whom');
+  await shots(tablet, 'player-blocked');
+  await shots(tv, 'player-playing');
+
+  await tablet.locator('#watchers input[data-device="phone-2"]').check();
+  await tablet.locator('#watch-here').click();
+  await plays(tablet, 'tablet-3');
+  await until('phone-2 says that playback was moved', async () => /moved to another device/i.test(await text(phone, 'overlay-title')));
+  expect(/tablet-3/.test(await text(phone, 'overlay-text')), 'phone-2 names who took over');
+  expect(await isPaused(phone), 'phone-2 stops when it is evicted');
+  ok('"watch here instead" moves the slot, and the evicted one says so and stops');
+  await shots(phone, 'player-evicted');
+  await plays(tv, 'tv-1');
+
+  const second = await open('console-4', 'console');
+  await isBlockedBy(second, 'console-4', ['tv-1', 'tablet-3']);
+  await tv.close({ runBeforeUnload: false });
+  await plays(second, 'console-4');
+  ok('a waiting tab starts by itself when another one closes');
+
+  const again = phone.locator('#again');
+  await again.focus();
+  await phone.keyboard.press('Enter');
+  await isBlockedBy(phone, 'phone-2', ['tablet-3', 'console-4']);
+  await tablet.locator('#stop').click();
+  await plays(phone, 'phone-2');
+  ok('an evicted one comes back by keyboard, and starts by itself when another one stops');
+
+  const live = await context.newPage();
+  await live.goto(`${base}/?account=${ACCOUNT}`);
+  const panel = live.locator('#account-panel');
+  await until('the live page counts the streams', async () => Number(await text(live, 'streams')) >= 2);
+  await until('the live page lists who watches', async () => (await panel.locator('.session').count()) >= 2);
+  await until("the live page shows the account's decisions", async () => {
+    const shown = await panel.innerText();
+    return [/refused\s*limit 2 of standard@\d+, counted tv-1 and phone-2/, /tablet-3 watches instead/, /granted/].every((words) => words.test(shown)) || shown;
+  });
+  await until('the newest decisions name the account', async () => (await text(live, 'decisions')).includes(ACCOUNT));
+  ok("the live page shows the account's sessions and decisions in words");
+  await until('the sparkline has a line', () => live.evaluate(() => (document.querySelector('#streams-spark .line').getAttribute('d') ?? '').includes('L')));
+  await shots(live, 'live-account');
+
+  await live.goto(`${base}/`);
+  await until('the live page has newest decisions', async () => (await live.locator('#decisions tbody tr').count()) > 3);
+  await live.locator('#decisions a[data-account]').first().click();
+  await until('a click on an account looks it up, by a URL to share', async () => live.url().includes('?account=') && (await panel.isVisible()));
+  await live.goBack();
+  await until('back leaves the account', () => panel.isHidden());
+  ok('an account is one click and one shareable URL away');
+  await shots(live, 'live');
+
+  await context.setOffline(true);
+  await until('the live page says that the node is silent', async () => /hasn't answered since/.test(await text(live, 'notice')));
+  await until('what plays, plays on without the service', async () => !(await isPaused(second)));
+  await shots(live, 'live-unreachable');
+  await context.setOffline(false);
+  await until('the live page recovers', () => live.locator('#notice').isHidden());
+  complaints.splice(0, complaints.length, ...complaints.filter((complaint) => !/ERR_INTERNET_DISCONNECTED/.test(complaint)));
+  ok('an outage is said with its time, stops nobody, and is over when it is over');
+
+  const docs = await context.newPage();
+  await docs.goto(`${base}/docs`);
+  await until('the API page lists operations', async () => (await docs.locator('.opblock').count()) > 0);
+  await docs.locator('.opblock-summary').first().click();
+  await until('an operation opens', async () => (await docs.locator('.opblock.is-open').count()) === 1);
+  ok('the API page renders the description of the API');
+  await shots(docs, 'docs');
+
+  expect(complaints.length === 0, `the browser complained: ${[...new Set(complaints)].join(' | ')}`);
+  ok('no page broke its content security policy or threw');
+}
+
+main().catch((error) => {
+  console.error(`not ok ${error instanceof Failure ? error.message : error.stack}`);
+  process.exitCode = 1;
+});
