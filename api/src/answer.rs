@@ -1,0 +1,267 @@
+//! What requests are answered with: the shapes, and how they become responses.
+
+use axum::response::{IntoResponse as _, Response};
+use http::header::{CONTENT_TYPE, LOCATION};
+use http::{HeaderValue, StatusCode};
+use pulsegate_domain::account::{SessionView, Verdict};
+use pulsegate_domain::ids::{AccountId, SessionId};
+use pulsegate_projections::hot_view::AsOf;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::measures::Measures;
+use crate::playback::{AccountSessions, Answered, BatchOutcome, ItemRejected, SignalOutcome, Stamp, Started};
+use crate::problem::{Problem, ProblemKind, RETRY_AFTER_S};
+use crate::schema;
+
+/// A JSON response, written straight to its bytes.
+pub(crate) fn json(status: StatusCode, body: &impl Serialize) -> Response {
+    match serde_json::to_vec(body) {
+        Ok(body) => (status, [(CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response(),
+        Err(error) => Problem::internal(&error).into_response(),
+    }
+}
+
+/// `200` with a JSON body.
+pub(crate) fn ok(body: &impl Serialize) -> Response {
+    json(StatusCode::OK, body)
+}
+
+/// A session with its account.
+#[derive(Serialize)]
+pub(crate) struct AccountSession<'a> {
+    account_id: &'a AccountId,
+    #[serde(flatten)]
+    session: &'a SessionView,
+}
+
+/// A session that got its slot.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct StartAnswer<'a> {
+    #[schema(value_type = schema::Session)]
+    session: AccountSession<'a>,
+    #[schema(value_type = schema::Verdict)]
+    verdict: &'a Verdict,
+    #[schema(value_type = schema::AsOf)]
+    as_of: AsOf,
+    /// How often to send a heartbeat.
+    heartbeat_interval_ms: u64,
+    /// Whether the answer was made from less than the whole log up to its own event; absent where not.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schema(required = false)]
+    provisional: bool,
+    /// How old the node's view is, in milliseconds; absent while it is fresh.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stale_ms: Option<u64>,
+}
+
+/// The verdict on a heartbeat.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct HeartbeatAnswer {
+    /// Null for a heartbeat that came too late to open the session that it names.
+    #[schema(value_type = Option<schema::Verdict>, required = true)]
+    verdict: Option<Verdict>,
+    #[schema(value_type = schema::AsOf)]
+    as_of: AsOf,
+    next_heartbeat_in_ms: u64,
+    /// Whether the answer was made from less than the whole log up to its own event; absent where not.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schema(required = false)]
+    provisional: bool,
+    /// How old the node's view is, in milliseconds; absent while it is fresh.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stale_ms: Option<u64>,
+}
+
+/// The verdict on a session.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct VerdictAnswer {
+    #[schema(value_type = Option<schema::Verdict>, required = true)]
+    verdict: Option<Verdict>,
+    #[schema(value_type = schema::AsOf)]
+    as_of: AsOf,
+    /// How often to ask or send a heartbeat.
+    heartbeat_interval_ms: u64,
+    /// Whether the answer was made from less than the whole log; absent where not.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schema(required = false)]
+    provisional: bool,
+    /// How old the node's view is, in milliseconds; absent while it is fresh.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stale_ms: Option<u64>,
+}
+
+/// The sessions of an account.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct SessionsAnswer<'a> {
+    /// The live and waiting ones, oldest first.
+    #[schema(value_type = Vec<schema::Session>)]
+    sessions: Vec<AccountSession<'a>>,
+    #[schema(value_type = schema::AsOf)]
+    as_of: AsOf,
+    /// Whether the answer was made from less than the whole log; absent where not.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schema(required = false)]
+    provisional: bool,
+    /// How old the node's view is, in milliseconds; absent while it is fresh.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stale_ms: Option<u64>,
+}
+
+/// An item of a batch that does not stand in the log.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct RejectedItem {
+    /// Its index in the batch.
+    index: usize,
+    /// Why, for programs: a problem's code. `unavailable` and `overloaded` may be sent again as they are.
+    code: &'static str,
+    /// Why, for people.
+    detail: String,
+}
+
+/// What became of a batch.
+#[derive(Serialize, ToSchema)]
+#[schema(example = json!({
+    "accepted": 998, "rejected": [{"index": 17, "code": "invalid", "detail": "/position_ms is required"}]
+}))]
+pub(crate) struct BatchAnswer {
+    /// How many stand in the log.
+    accepted: usize,
+    /// The others.
+    rejected: Vec<RejectedItem>,
+}
+
+/// Why an item has no verdict.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ItemError {
+    code: &'static str,
+    detail: String,
+}
+
+/// The verdict on one signal, or why there is none.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct SignalAnswer {
+    /// Its index in the batch.
+    index: usize,
+    /// The session that it was given to.
+    #[schema(value_type = Option<uuid::Uuid>, required = true)]
+    session_id: Option<SessionId>,
+    #[schema(value_type = Option<schema::Verdict>, required = true)]
+    verdict: Option<Verdict>,
+    #[schema(value_type = Option<schema::AsOf>, required = true)]
+    as_of: Option<AsOf>,
+    /// Whether the answer was made from less than the whole log up to its own event; absent where not.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schema(required = false)]
+    provisional: bool,
+    /// How old the node's view is, in milliseconds; absent while it is fresh.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stale_ms: Option<u64>,
+    /// Absent where there is a verdict.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<ItemError>,
+}
+
+/// A verdict for each signal.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct SignalsAnswer {
+    verdicts: Vec<SignalAnswer>,
+}
+
+impl SignalsAnswer {
+    /// The answers to a batch, counted. Nothing but items to be sent again is a batch to be sent again.
+    pub(crate) fn of(outcomes: Vec<SignalOutcome>, measures: &Measures) -> Result<Self, Problem> {
+        let kind = |outcome: &SignalOutcome| outcome.error.as_ref().and_then(|error| ProblemKind::of(error.code));
+        let is_away = |outcome: &SignalOutcome| {
+            kind(outcome).is_some_and(|kind| kind.status() == StatusCode::SERVICE_UNAVAILABLE)
+        };
+        match outcomes.first().and_then(|first| Some((kind(first)?, first.error.as_ref()?.detail.clone()))) {
+            Some((kind, detail)) if outcomes.iter().all(is_away) => {
+                Err(Problem::new(kind, detail).retry_after(RETRY_AFTER_S))
+            }
+            _ => {
+                Ok(Self { verdicts: outcomes.into_iter().map(|outcome| SignalAnswer::of(outcome, measures)).collect() })
+            }
+        }
+    }
+}
+
+/// A start that got its slot.
+pub(crate) fn started(started: &Started, heartbeat_interval_ms: u64, measures: &Measures) -> Response {
+    let Started { account_id, session, stamp } = started;
+    measures.verdict(&session.verdict, stamp);
+    let answer = StartAnswer {
+        session: AccountSession { account_id, session },
+        verdict: &session.verdict,
+        as_of: stamp.as_of,
+        heartbeat_interval_ms,
+        provisional: stamp.provisional,
+        stale_ms: stamp.stale_ms,
+    };
+    let mut response = json(StatusCode::CREATED, &answer);
+    let location = format!("/v1/accounts/{account_id}/sessions/{}", session.session_id);
+    // Ids hold nothing that a header or a path would not take as it is.
+    if let Ok(location) = HeaderValue::try_from(location) {
+        response.headers_mut().insert(LOCATION, location);
+    }
+    response
+}
+
+/// The answer to a heartbeat.
+pub(crate) fn heartbeat(answered: Answered, next_heartbeat_in_ms: u64, measures: &Measures) -> Response {
+    let Answered { verdict, stamp: Stamp { as_of, provisional, stale_ms }, .. } = count(answered, measures);
+    ok(&HeartbeatAnswer { verdict, as_of, next_heartbeat_in_ms, provisional, stale_ms })
+}
+
+/// The answer to a check or an eviction.
+pub(crate) fn verdict(answered: Answered, heartbeat_interval_ms: u64, measures: &Measures) -> Response {
+    let Answered { verdict, stamp: Stamp { as_of, provisional, stale_ms }, .. } = count(answered, measures);
+    ok(&VerdictAnswer { verdict, as_of, heartbeat_interval_ms, provisional, stale_ms })
+}
+
+fn count(answered: Answered, measures: &Measures) -> Answered {
+    if let Some(verdict) = &answered.verdict {
+        measures.verdict(verdict, &answered.stamp);
+    }
+    answered
+}
+
+/// The sessions of an account.
+pub(crate) fn sessions(found: &AccountSessions) -> Response {
+    let AccountSessions { account_id, sessions, stamp: Stamp { as_of, provisional, stale_ms } } = found;
+    ok(&SessionsAnswer {
+        sessions: sessions.iter().map(|session| AccountSession { account_id, session }).collect(),
+        as_of: *as_of,
+        provisional: *provisional,
+        stale_ms: *stale_ms,
+    })
+}
+
+impl From<BatchOutcome> for BatchAnswer {
+    fn from(outcome: BatchOutcome) -> Self {
+        let rejected = outcome.rejected.into_iter();
+        Self {
+            accepted: outcome.accepted,
+            rejected: rejected
+                .map(|ItemRejected { index, code, detail }| RejectedItem { index, code, detail })
+                .collect(),
+        }
+    }
+}
+
+impl SignalAnswer {
+    fn of(outcome: SignalOutcome, measures: &Measures) -> Self {
+        if let (Some(verdict), Some(stamp)) = (&outcome.verdict, &outcome.stamp) {
+            measures.verdict(verdict, stamp);
+        }
+        Self {
+            index: outcome.index,
+            session_id: outcome.session_id,
+            verdict: outcome.verdict,
+            as_of: outcome.stamp.map(|stamp| stamp.as_of),
+            provisional: outcome.stamp.is_some_and(|stamp| stamp.provisional),
+            stale_ms: outcome.stamp.and_then(|stamp| stamp.stale_ms),
+            error: outcome.error.map(|ItemRejected { code, detail, .. }| ItemError { code, detail }),
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! What handlers take out of a request. Each rejection is a [`Problem`].
+
+use std::fmt::Display;
+use std::str::FromStr;
+use std::sync::{Arc, OnceLock};
+
+use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
+use axum::response::Response;
+use bytes::Bytes;
+use http::request::Parts;
+use pulsegate_domain::ids::{AccountId, InvalidId, SessionId};
+
+use crate::body::{self, MediaType};
+use crate::problem::{Problem, ProblemKind};
+use crate::state::ApiState;
+
+/// The ids in the path, read when asked for.
+///
+/// Not sooner, because what is refused for its path is kept with its body, which must be read by then.
+pub(crate) struct PathIds(RawPathParams);
+
+impl PathIds {
+    /// `{account}`
+    pub(crate) fn account(&self) -> Result<AccountId, Problem> {
+        self.read("account", "/account_id")
+    }
+
+    /// `{session}`
+    pub(crate) fn session(&self) -> Result<SessionId, Problem> {
+        self.read("session", "/session_id")
+    }
+
+    /// Any other parameter; `pointer` is the field that it stands for.
+    pub(crate) fn read<T: FromStr<Err = InvalidId>>(&self, name: &str, pointer: &str) -> Result<T, Problem> {
+        let text = self.0.iter().find(|(key, _)| *key == name).map_or("", |(_, text)| text);
+        text.parse().map_err(|error: InvalidId| Problem::invalid_field(pointer, format!("{error} (in the path)")))
+    }
+}
+
+impl FromRequestParts<ApiState> for PathIds {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, Problem> {
+        // Only what is not UTF-8 fails here, and no id of ours is that.
+        RawPathParams::from_request_parts(parts, state).await.map(Self).map_err(|rejection| {
+            Problem::invalid_field("", format!("the path is not readable: {}", rejection.body_text()))
+        })
+    }
+}
+
+/// Where a body is put as it was received, for the middleware that keeps what is refused.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Received(Arc<OnceLock<Bytes>>);
+
+impl Received {
+    /// The body, if it was read.
+    pub(crate) fn bytes(&self) -> Bytes {
+        self.0.get().cloned().unwrap_or_default()
+    }
+}
+
+async fn read(request: Request, state: &ApiState) -> Result<Bytes, Problem> {
+    let (parts, body) = request.into_parts();
+    let bytes = body::read(&parts.headers, body, state.settings()).await?;
+    if let Some(Received(slot)) = parts.extensions.get::<Received>() {
+        // Set once: a request has one body.
+        let _ = slot.set(bytes.clone());
+    }
+    Ok(bytes)
+}
+
+/// A body that says that it is JSON.
+pub(crate) struct JsonBody(pub(crate) Bytes);
+
+impl FromRequest<ApiState> for JsonBody {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, state: &ApiState) -> Result<Self, Response> {
+        checked(request, state, |media| media == MediaType::Json).await.map(Self)
+    }
+}
+
+/// A body that a beacon may have sent: JSON that may call itself `text/plain` or nothing at all.
+pub(crate) struct BeaconBody(pub(crate) Bytes);
+
+impl FromRequest<ApiState> for BeaconBody {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, state: &ApiState) -> Result<Self, Response> {
+        checked(request, state, |media| media != MediaType::Other).await.map(Self)
+    }
+}
+
+/// Reads a body whose type is `wanted`. An empty one needs no type: whether it may be empty, its parser says.
+async fn checked(request: Request, state: &ApiState, wanted: impl Fn(MediaType) -> bool) -> Result<Bytes, Response> {
+    use axum::response::IntoResponse as _;
+    let media = MediaType::of(request.headers());
+    let read = read(request, state).await;
+    match read {
+        Ok(bytes) if bytes.is_empty() || wanted(media) => Ok(bytes),
+        Ok(_) => Err(Problem::new(
+            ProblemKind::UnsupportedMediaType,
+            "the body must be application/json or application/…+json, and say so in Content-Type",
+        )),
+        Err(problem) => Err(problem),
+    }
+    .map_err(Problem::into_response)
+}
+
+/// Reads one value of the query string: `None` where it is absent.
+pub(crate) fn query<T>(query: Option<&str>, name: &'static str) -> Result<Option<T>, Problem>
+where
+    T: FromStr,
+    T::Err: Display,
+{
+    let mut found = None;
+    for pair in query.unwrap_or_default().split('&') {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        if key != name {
+            continue;
+        }
+        let pointer = || format!("/{name}");
+        if found.is_some() {
+            return Err(Problem::invalid_field(pointer(), "must stand in the query once"));
+        }
+        let text = percent_decode(value)
+            .ok_or_else(|| Problem::invalid_field(pointer(), "must be percent-encoded UTF-8 (in the query)"))?;
+        let value =
+            text.parse().map_err(|error| Problem::invalid_field(pointer(), format!("{error} (in the query)")))?;
+        found = Some(value);
+    }
+    Ok(found)
+}
+
+fn percent_decode(text: &str) -> Option<String> {
+    let mut bytes = text.bytes();
+    let mut decoded = Vec::with_capacity(text.len());
+    while let Some(byte) = bytes.next() {
+        decoded.push(match byte {
+            b'+' => b' ',
+            b'%' => {
+                let digit = |byte: Option<u8>| char::from(byte?).to_digit(16);
+                let (high, low) = (digit(bytes.next())?, digit(bytes.next())?);
+                u8::try_from(high << 4 | low).ok()?
+            }
+            other => other,
+        });
+    }
+    String::from_utf8(decoded).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_query_value_is_decoded_and_found_by_name() {
+        let look = |text| query::<String>(Some(text), "as_of").map_err(|problem| problem.detail().to_owned());
+        assert_eq!(look("a=1&as_of=2026-11-22T20%3A47%3A03Z"), Ok(Some("2026-11-22T20:47:03Z".into())));
+        assert_eq!(look("as_ofx=1&b"), Ok(None));
+        assert_eq!(look("as_of"), Ok(Some(String::new())));
+        assert_eq!(look("as_of=1&as_of=1"), Err("/as_of must stand in the query once".into()));
+        assert_eq!(look("as_of=%f"), Err("/as_of must be percent-encoded UTF-8 (in the query)".into()));
+        assert_eq!(look("as_of=%ff"), Err("/as_of must be percent-encoded UTF-8 (in the query)".into()));
+    }
+
+    #[test]
+    fn a_bad_query_value_names_its_parameter() {
+        let problem = query::<u32>(Some("limit=many"), "limit").unwrap_err();
+        assert_eq!(problem.errors()[0].pointer, "/limit");
+    }
+}

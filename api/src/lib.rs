@@ -1,0 +1,36 @@
+//! The HTTP surface: one file a resource, the problem table, OpenAPI, the pages.
+//!
+//! [`router`] makes the whole of it from an [`ApiState`], [`serve`] serves it until told to stop, and
+//! [`admin`] serves health and metrics on a thread of its own. What a request becomes in the log and how
+//! the fold answers it is [`playback`]'s.
+//!
+//! **Invariant:** a handler extracts, makes one call and answers. It holds no SQL, knows no rule and
+//! maps no error: [`problem`] does, in one table.
+
+pub mod admin;
+mod answer;
+mod body;
+mod extract;
+mod instant;
+mod measures;
+mod middleware;
+mod openapi;
+pub mod playback;
+pub mod problem;
+mod reads;
+mod refused;
+mod routes;
+mod schema;
+mod server;
+mod settings;
+mod state;
+
+pub use middleware::REQUEST_ID;
+pub use openapi::json as openapi_json;
+pub use playback::Playback;
+pub use problem::{Problem, ProblemKind};
+pub use reads::Reads;
+pub use routes::{router, router_with};
+pub use server::serve;
+pub use settings::{ApiSettings, CorsOrigins, InvalidOrigin};
+pub use state::ApiState;

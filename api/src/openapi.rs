@@ -1,0 +1,180 @@
+//! The API's description: what the routes say of themselves, and the problems that any of them may
+//! answer with.
+
+use utoipa::OpenApi;
+use utoipa::openapi::path::{Operation, PathItem};
+use utoipa::openapi::response::{Response, ResponseBuilder};
+use utoipa::openapi::{ContentBuilder, Ref, RefOr};
+
+use crate::problem::ProblemKind;
+use crate::schema;
+
+/// The frame into which the routes' descriptions are put.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "pulsegate",
+        description = "Playback backend of a media streaming service: who may play, who must be told no, and why. \
+                       Times are RFC 3339 UTC; durations have their unit in the name. Unknown fields are ignored. \
+                       Every error is `application/problem+json`; its `type` is a path at which it is explained. \
+                       Requests carry their own ids, so that each may be sent again.",
+        license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
+    ),
+    tags(
+        (name = "playback", description = "What players do and ask."),
+        (name = "ingest", description = "Many events at once, each standing for itself."),
+        (name = "catalog", description = "Policies, entitlements, titles, rights holders, contracts."),
+        (name = "operation", description = "How the service stands."),
+    ),
+    components(schemas(schema::Problem)),
+)]
+pub(crate) struct Description;
+
+/// The whole description.
+pub(crate) fn document() -> utoipa::openapi::OpenApi {
+    let mut document = crate::routes::described().into_openapi();
+    for item in document.paths.paths.values_mut() {
+        for operation in operations(item) {
+            add_common_problems(operation);
+        }
+    }
+    document
+}
+
+/// The whole description as JSON.
+#[must_use]
+pub fn json() -> String {
+    // It is made of texts and numbers only; a test reads it.
+    document().to_pretty_json().unwrap_or_default()
+}
+
+fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
+    [&mut item.get, &mut item.put, &mut item.post, &mut item.delete].into_iter().flatten()
+}
+
+/// The problems that an operation may answer with whatever it does.
+fn add_common_problems(operation: &mut Operation) {
+    let takes_body = operation.request_body.is_some();
+    let takes_parameters = operation.parameters.as_ref().is_some_and(|parameters| !parameters.is_empty());
+    let statuses = [
+        (400, takes_body),
+        (408, takes_body),
+        (413, takes_body),
+        (415, takes_body),
+        (422, takes_body || takes_parameters),
+        (500, true),
+        (503, true),
+    ];
+    for (status, _) in statuses.into_iter().filter(|(_, applies)| *applies) {
+        operation.responses.responses.entry(status.to_string()).or_insert_with(|| RefOr::T(problem_response(status)));
+    }
+}
+
+fn problem_response(status: u16) -> Response {
+    let kinds: Vec<_> = ProblemKind::ALL
+        .iter()
+        .filter(|kind| kind.status().as_u16() == status)
+        .map(|kind| format!("`{}`", kind.code()))
+        .collect();
+    let problem = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
+    ResponseBuilder::new()
+        .description(format!("{}.", kinds.join(", ")))
+        .content("application/problem+json", problem)
+        .build()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use pulsegate_domain::event::{ContractRegistered, RightsHolderRegistered, TitleRegistered};
+    use pulsegate_domain::policy::Policy;
+    use pulsegate_write_side::problems::BodyError;
+    use pulsegate_write_side::request::{
+        parse_clickstream_batch, parse_contract, parse_entitlement, parse_evict, parse_heartbeat,
+        parse_heartbeat_batch, parse_policy, parse_rights_holder, parse_signal_batch, parse_start, parse_stop,
+        parse_title,
+    };
+    use serde::de::DeserializeOwned;
+    use serde_json::Value;
+
+    use super::*;
+
+    fn schema(name: &str) -> Value {
+        let document: Value = serde_json::from_str(&json()).unwrap();
+        document["components"]["schemas"][name].clone()
+    }
+
+    fn keys(object: &Value) -> BTreeSet<String> {
+        object.as_object().unwrap_or_else(|| panic!("{object} is no object")).keys().cloned().collect()
+    }
+
+    /// What is really written has exactly the members that its description says it has.
+    fn check_answer<T: DeserializeOwned + serde::Serialize>(name: &str, example: &Value) {
+        let read: T = serde_json::from_value(example.clone()).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(keys(&serde_json::to_value(read).unwrap()), keys(&schema(name)["properties"]), "{name}");
+    }
+
+    #[test]
+    fn the_domains_shapes_are_as_described() {
+        use pulsegate_domain::account::{Decision, Verdict};
+        let verdict = schema("Verdict")["example"].clone();
+        check_answer::<Verdict>("Verdict", &verdict);
+        check_answer::<Policy>("Policy", &schema("Policy")["example"]);
+        check_answer::<TitleRegistered>(
+            "Title",
+            &serde_json::json!({
+                "title_id": "t", "name": "T", "content_kind": "vod", "rights_holder_id": "r", "runtime_ms": 1
+            }),
+        );
+        check_answer::<RightsHolderRegistered>(
+            "RightsHolder",
+            &serde_json::json!({"rights_holder_id": "r", "name": "R"}),
+        );
+        check_answer::<ContractRegistered>(
+            "Contract",
+            &serde_json::json!({
+                "contract_id": "c", "rights_holder_id": "r", "title_ids": ["t"], "territories": ["DE"],
+                "valid_from": "2026-01-01", "valid_until": "2026-12-31", "view_threshold_ms": 1
+            }),
+        );
+        // The routes put an account and the rest of the place beside a decision.
+        let decision: Decision = serde_json::from_value(schema("Decision")["example"].clone()).unwrap();
+        let mut written = keys(&serde_json::to_value(decision).unwrap());
+        written.extend(["account_id", "partition", "ordinal"].map(str::to_owned));
+        assert_eq!(written, keys(&schema("Decision")["properties"]));
+    }
+
+    #[test]
+    fn the_examples_of_requests_are_taken_and_what_they_must_have_is_required() {
+        let (account, session) = (|| "a".parse().unwrap(), || "019ab0c4-7e1a-7abc-8def-0123456789ab".parse().unwrap());
+        check_request("StartRequest", |body| parse_start(account(), body).map(drop));
+        check_request("HeartbeatRequest", |body| parse_heartbeat(account(), session(), body).map(drop));
+        check_request("StopRequest", |body| parse_stop(account(), session(), body).map(drop));
+        check_request("EvictRequest", |body| parse_evict(account(), session(), body).map(drop));
+        check_request("HeartbeatBatch", |body| parse_heartbeat_batch(body).map(|batch| assert_eq!(batch.rejected, [])));
+        check_request("SignalBatch", |body| parse_signal_batch(body).map(|batch| assert_eq!(batch.rejected, [])));
+        check_request("ClickstreamBatch", |body| {
+            parse_clickstream_batch(body).map(|batch| assert_eq!(batch.rejected, []))
+        });
+        check_request("PolicyTerms", |body| parse_policy(body).map(drop));
+        check_request("EntitlementBody", |body| parse_entitlement(account(), body).map(drop));
+        check_request("TitleBody", |body| parse_title("t".parse().unwrap(), body).map(drop));
+        check_request("RightsHolderBody", |body| parse_rights_holder("r".parse().unwrap(), body).map(drop));
+        check_request("ContractBody", |body| parse_contract("c".parse().unwrap(), body).map(drop));
+    }
+
+    fn check_request(name: &str, parse: impl Fn(&[u8]) -> Result<(), BodyError>) {
+        let example = schema(name)["example"].clone();
+        assert_eq!(parse(example.to_string().as_bytes()), Ok(()), "the example of {name}");
+        let required: BTreeSet<_> = schema(name)["required"].as_array().into_iter().flatten().cloned().collect();
+        let needed: BTreeSet<_> = match parse(b"{}") {
+            Ok(()) => BTreeSet::new(),
+            Err(BodyError::Invalid(problems)) => {
+                problems.iter().map(|problem| Value::from(problem.pointer.trim_start_matches('/'))).collect()
+            }
+            Err(error) => panic!("{name}: {error}"),
+        };
+        assert_eq!(needed, required, "what {name} must have");
+    }
+}

@@ -1,0 +1,270 @@
+//! Playback, as the routes ask for it: what a request becomes in the log, and what the fold answers.
+//!
+//! A start, and a heartbeat or signal that asks for a slot, is answered from the fold right after its
+//! own event. If the view is further behind than [`PlaybackSettings::view_wait`], the answer is made
+//! from the state that is known plus this event, and says so.
+
+mod answer;
+mod catalog;
+mod ingest;
+mod provisional;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::Utc;
+use pulsegate_domain::account::{Account, Rejection, SessionView, Verdict, check_at_door};
+use pulsegate_domain::event::PlaybackEvent;
+use pulsegate_domain::ids::{AccountId, SessionId};
+use pulsegate_domain::time::Timestamp;
+use pulsegate_projections::catalog_view::CatalogView;
+use pulsegate_projections::hot_view::{AsOf, HotView, Live, Look};
+use pulsegate_write_side::EventLog;
+use pulsegate_write_side::envelope::{self, Origin};
+use pulsegate_write_side::request::{EvictRequest, HeartbeatRequest, StartRequest, StopRequest};
+use pulsegate_write_side::settings::LogSettings;
+use pulsegate_write_side::stamp::{self, Known};
+use pulsegate_write_side::store::AccountStore;
+
+pub use answer::{AccountSessions, Answered, CommandError, Readiness, Stamp, Started};
+pub use ingest::{BatchOutcome, ItemRejected, SignalOutcome};
+
+/// How playback answers.
+#[derive(Clone, Copy, Debug)]
+pub struct PlaybackSettings {
+    /// How long an answer waits for the view to fold its own event.
+    pub view_wait: Duration,
+    /// How long a change of the catalog waits to be read back.
+    pub catalog_wait: Duration,
+    /// How long a replay of one account may take.
+    pub replay_wait: Duration,
+}
+
+impl Default for PlaybackSettings {
+    fn default() -> Self {
+        Self {
+            view_wait: Duration::from_millis(500),
+            catalog_wait: Duration::from_secs(5),
+            replay_wait: Duration::from_secs(30),
+        }
+    }
+}
+
+/// The application's side of the log; cheap to clone.
+#[derive(Clone)]
+pub struct Playback {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    log: EventLog,
+    view: HotView,
+    catalog: CatalogView,
+    log_settings: LogSettings,
+    settings: PlaybackSettings,
+}
+
+/// An event that passed the door, and what was seen of its session there.
+struct Admitted {
+    event: PlaybackEvent,
+    /// Its session holds a live slot, so the event needn't ask.
+    holds_slot: bool,
+    /// Its session has ended.
+    ended: bool,
+}
+
+impl Playback {
+    /// Playback over a log and the views of it.
+    #[must_use]
+    pub fn new(
+        log: EventLog,
+        view: HotView,
+        catalog: CatalogView,
+        log_settings: LogSettings,
+        settings: PlaybackSettings,
+    ) -> Self {
+        Self { inner: Arc::new(Inner { log, view, catalog, log_settings, settings }) }
+    }
+
+    /// A player asks to play. Allowed is `Ok`; blocked, ended and mismatched are errors with the verdict.
+    pub async fn start(&self, request: StartRequest) -> Result<Started, CommandError> {
+        let account = request.account_id.clone();
+        let session = request.session_id.unwrap_or_else(envelope::new_session_id);
+        let admitted = self.admit(&account, session, |known| {
+            self.inner.catalog.read(|catalog| PlaybackEvent::Started(stamp::started(request, session, catalog, known)))
+        })?;
+        let (answer, view) = self.append_and_hear(&account, admitted.event, "/v1/accounts/sessions", now()).await?;
+        answer::started(account, session, answer, view)
+    }
+
+    /// A player says what it is doing. A refused one is `Ok` with a blocking verdict.
+    pub async fn heartbeat(&self, request: HeartbeatRequest) -> Result<Answered, CommandError> {
+        const SOURCE: &str = "/v1/accounts/sessions/heartbeats";
+        let (account, session) = (request.account_id.clone(), request.session_id);
+        let happened_at = now().minus_ms(request.age_ms);
+        let admitted = self.admit(&account, session, |known| {
+            self.inner.catalog.read(|catalog| PlaybackEvent::Heartbeat(stamp::heartbeat(request, catalog, known)))
+        })?;
+        if !admitted.holds_slot && !admitted.ended {
+            let (answer, _) = self.append_and_hear(&account, admitted.event, SOURCE, happened_at).await?;
+            return answer::open(answer);
+        }
+        let record = envelope::playback(&admitted.event, &Origin::new(SOURCE, happened_at));
+        let appended = self.inner.log.append(record).await?;
+        let mut answer = self.check(&account, session);
+        // It lost its slot on the way, or is about to get it back: then its own event decides.
+        let lost = admitted.holds_slot && !answer.verdict.as_ref().is_some_and(Verdict::allows);
+        if lost && self.inner.view.folded(appended.partition, appended.offset, self.inner.settings.view_wait).await {
+            answer = self.check(&account, session);
+        }
+        answer::open(answer)
+    }
+
+    /// A player is done; also of a session that nobody has heard of.
+    pub async fn stop(&self, request: StopRequest) -> Result<(), CommandError> {
+        let account = request.account_id.clone();
+        let event = PlaybackEvent::Stopped(stamp::stopped(request));
+        self.append_and_hear(&account, event, "/v1/accounts/sessions/stop", now()).await?;
+        Ok(())
+    }
+
+    /// Somebody ends a session from outside.
+    ///
+    /// # Errors
+    /// [`CommandError::SessionUnknown`] where there is no such session.
+    pub async fn evict(&self, request: EvictRequest) -> Result<Answered, CommandError> {
+        let (account, session) = (request.account_id.clone(), request.session_id);
+        let known = self.verdict(&account, session)?;
+        if known.verdict.as_ref().is_some_and(Verdict::is_ended) {
+            return Ok(known);
+        }
+        let event = PlaybackEvent::Evicted(stamp::evicted(request));
+        let (answer, _) = self.append_and_hear(&account, event, "/v1/accounts/sessions/evict", now()).await?;
+        Ok(answer)
+    }
+
+    /// The block check: from memory, between events.
+    ///
+    /// # Errors
+    /// [`CommandError::SessionUnknown`] where there is no such session.
+    pub fn verdict(&self, account: &AccountId, session: SessionId) -> Result<Answered, CommandError> {
+        let answer = self.check(account, session);
+        if answer.verdict.is_some() { Ok(answer) } else { Err(CommandError::SessionUnknown) }
+    }
+
+    /// The live and waiting sessions of an account.
+    #[must_use]
+    pub fn sessions(&self, account: &AccountId) -> AccountSessions {
+        self.inner.view.look(account, |look| AccountSessions {
+            account_id: account.clone(),
+            sessions: look.account.map(|known| known.sessions(look.as_of.at, look.policies)).unwrap_or_default(),
+            stamp: self.stamp(look),
+        })
+    }
+
+    /// The live and waiting sessions of an account as they were at `at`, rebuilt from the log.
+    pub async fn sessions_as_of(&self, account: &AccountId, at: Timestamp) -> Result<AccountSessions, CommandError> {
+        let at = at.min(now());
+        let policies = self.inner.catalog.policies();
+        let log = self.inner.log.clone();
+        let store = AccountStore::new(log, self.inner.log_settings.clone(), Arc::clone(&policies), "replay");
+        let replayed = tokio::time::timeout(self.inner.settings.replay_wait, store.replay_until(account, Some(at)))
+            .await
+            .map_err(|_| CommandError::unavailable("the replay of this account took too long"))?
+            .map_err(|error| CommandError::unavailable(error.to_string()))?;
+        let as_of =
+            AsOf { partition: store.partition(account), offset: replayed.last.map_or(-1, |place| place.offset), at };
+        Ok(AccountSessions {
+            account_id: account.clone(),
+            sessions: replayed.account.sessions(at, &policies),
+            stamp: Stamp { as_of, provisional: false, stale_ms: None },
+        })
+    }
+
+    /// The figures of the live page.
+    #[must_use]
+    pub fn live(&self) -> Live {
+        self.inner.view.live()
+    }
+
+    /// The catalog as this node has read it.
+    #[must_use]
+    pub fn catalog(&self) -> &CatalogView {
+        &self.inner.catalog
+    }
+
+    /// Whether this node may be asked.
+    #[must_use]
+    pub fn readiness(&self) -> Readiness {
+        let mut reasons = Vec::new();
+        if let Some(failure) = self.inner.view.failure() {
+            reasons.push(failure);
+        }
+        if !self.inner.view.is_caught_up() {
+            reasons.push("the hot view has not caught up with the log yet".to_owned());
+        }
+        Readiness { ready: reasons.is_empty(), reasons }
+    }
+
+    fn stamp(&self, look: &Look<'_>) -> Stamp {
+        Stamp::of_look(look, self.inner.view.is_caught_up())
+    }
+
+    fn check(&self, account: &AccountId, session: SessionId) -> Answered {
+        self.inner.view.look(account, |look| Answered {
+            session_id: Some(session),
+            verdict: look.account.and_then(|known| known.verdict(session, look.as_of.at, look.policies)),
+            stamp: self.stamp(look),
+        })
+    }
+
+    /// Makes the event of a request and checks it against what is known of its account.
+    fn admit(
+        &self,
+        account: &AccountId,
+        session: SessionId,
+        make: impl FnOnce(Option<Known>) -> PlaybackEvent,
+    ) -> Result<Admitted, CommandError> {
+        self.inner.view.look(account, |look| {
+            let open = look.account.and_then(|known| known.open_session(session));
+            let event = make(open.map(Known::from));
+            let nothing = Account::default();
+            let known = look.account.unwrap_or(&nothing);
+            let verdict = || known.verdict(session, look.as_of.at, look.policies);
+            match check_at_door(known, &event, look.as_of.at.max(now()), look.policies) {
+                Ok(()) => {}
+                Err(Rejection::SessionEnded(_)) => {
+                    if let Some(verdict) = verdict() {
+                        return Err(CommandError::Ended { session_id: session, verdict, stamp: self.stamp(look) });
+                    }
+                }
+                Err(rejection) => return Err(rejection.into()),
+            }
+            let holds_slot = open.is_some_and(|open| open.holds_live_slot(look.as_of.at));
+            let ended = !holds_slot && verdict().as_ref().is_some_and(Verdict::is_ended);
+            Ok(Admitted { event, holds_slot, ended })
+        })
+    }
+
+    /// Appends an event and hears what the fold says right after it.
+    async fn append_and_hear(
+        &self,
+        account: &AccountId,
+        event: PlaybackEvent,
+        source: &str,
+        happened_at: Timestamp,
+    ) -> Result<(Answered, Option<SessionView>), CommandError> {
+        let origin = Origin::new(source, happened_at);
+        let mut expected = self.inner.view.expect(account, origin.id);
+        let appended = self.inner.log.append(envelope::playback(&event, &origin)).await?;
+        match expected.folded(self.inner.settings.view_wait).await {
+            Some(folded) => answer::of_fold(folded),
+            None => self.provisional(account, &origin.id.to_string(), &event, &appended),
+        }
+    }
+}
+
+/// The node's clock: it stamps when a request came in and decides nothing in the fold.
+fn now() -> Timestamp {
+    Timestamp::from(Utc::now())
+}

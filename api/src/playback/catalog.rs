@@ -1,0 +1,99 @@
+//! Changes of the catalog: appended, then read back, so that a change is in force on the answering node
+//! at once.
+
+use pulsegate_domain::event::{
+    CatalogEvent, ContractRegistered, EntitlementChanged, RightsHolderRegistered, TitleRegistered,
+};
+use pulsegate_domain::ids::{AccountId, PolicyName};
+use pulsegate_domain::policy::{Policy, PolicyRef, Terms};
+use pulsegate_write_side::envelope::{self, Origin};
+use pulsegate_write_side::problems::FieldProblem;
+
+use super::answer::CommandError;
+use super::{Playback, now};
+
+/// How often a version is tried that another node may take first.
+const VERSION_TRIES_MAX: u32 = 20;
+
+impl Playback {
+    /// Publishes `terms` as the next version of a policy; the same terms again are the same version.
+    pub async fn put_policy(&self, name: PolicyName, terms: Terms) -> Result<Policy, CommandError> {
+        for _ in 0..VERSION_TRIES_MAX {
+            let newest = self.inner.catalog.policies().newest(&name).cloned();
+            let version = match newest {
+                Some(newest) if newest.terms == terms => return Ok(Policy::clone(&newest)),
+                Some(newest) => newest.version.saturating_add(1),
+                None => 1,
+            };
+            let policy = Policy { name: name.clone(), version, terms: terms.clone() };
+            self.append_and_read_back(&CatalogEvent::PolicyPublished(policy.clone()), "/v1/policies").await?;
+            // The first record of a version counts: if another node was first, the next version is tried.
+            let counted = self.inner.catalog.policies().get(&PolicyRef::new(name.clone(), version)).cloned();
+            if counted.is_some_and(|counted| *counted == policy) {
+                return Ok(policy);
+            }
+        }
+        Err(CommandError::unavailable("other nodes publish versions of this policy at the same time"))
+    }
+
+    /// Gives an account a policy.
+    pub async fn put_entitlement(
+        &self,
+        account_id: AccountId,
+        policy: PolicyName,
+    ) -> Result<EntitlementChanged, CommandError> {
+        if self.inner.catalog.policies().newest(&policy).is_none() {
+            return Err(CommandError::Invalid(vec![FieldProblem {
+                pointer: "/policy".into(),
+                detail: format!("there is no policy {policy}"),
+            }]));
+        }
+        let change = EntitlementChanged { account_id, policy };
+        let same = self.inner.catalog.read(|catalog| catalog.entitlement(&change.account_id) == Some(&change.policy));
+        if !same {
+            self.append_and_read_back(&CatalogEvent::EntitlementChanged(change.clone()), "/v1/accounts/entitlement")
+                .await?;
+        }
+        Ok(change)
+    }
+
+    /// Registers a title, or registers it anew.
+    pub async fn put_title(&self, title: TitleRegistered) -> Result<TitleRegistered, CommandError> {
+        let same = self.inner.catalog.read(|catalog| catalog.title(&title.title_id) == Some(&title));
+        if !same {
+            self.append_and_read_back(&CatalogEvent::TitleRegistered(title.clone()), "/v1/titles").await?;
+        }
+        Ok(title)
+    }
+
+    /// Registers a rights holder, or registers it anew.
+    pub async fn put_rights_holder(
+        &self,
+        holder: RightsHolderRegistered,
+    ) -> Result<RightsHolderRegistered, CommandError> {
+        let same = self.inner.catalog.read(|catalog| catalog.rights_holder(&holder.rights_holder_id) == Some(&holder));
+        if !same {
+            self.append_and_read_back(&CatalogEvent::RightsHolderRegistered(holder.clone()), "/v1/rights-holders")
+                .await?;
+        }
+        Ok(holder)
+    }
+
+    /// Registers a contract, or registers it anew.
+    pub async fn put_contract(&self, contract: ContractRegistered) -> Result<ContractRegistered, CommandError> {
+        let same = self.inner.catalog.read(|catalog| catalog.contract(&contract.contract_id) == Some(&contract));
+        if !same {
+            self.append_and_read_back(&CatalogEvent::ContractRegistered(contract.clone()), "/v1/contracts").await?;
+        }
+        Ok(contract)
+    }
+
+    async fn append_and_read_back(&self, event: &CatalogEvent, source: &str) -> Result<(), CommandError> {
+        let appended = self.inner.log.append(envelope::catalog(event, &Origin::new(source, now()))).await?;
+        if self.inner.catalog.folded(appended.offset, self.inner.settings.catalog_wait).await {
+            Ok(())
+        } else {
+            Err(CommandError::unavailable("the change is in the log and could not be read back yet"))
+        }
+    }
+}

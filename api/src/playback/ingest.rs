@@ -1,0 +1,203 @@
+//! Many at once: batches of heartbeats, signals and clickstream, each item on its own.
+
+use futures_util::future::join_all;
+use pulsegate_domain::account::Verdict;
+use pulsegate_domain::event::{ClickstreamEvent, PlaybackEvent};
+use pulsegate_domain::ids::SessionId;
+use pulsegate_projections::hot_view::AsOf;
+use pulsegate_write_side::envelope::{self, Origin};
+use pulsegate_write_side::rejected::Rejected;
+use pulsegate_write_side::request::{Batch, ClickstreamRequest, HeartbeatRequest, INVALID, ItemError, SignalRequest};
+use pulsegate_write_side::stamp;
+use pulsegate_write_side::{AppendError, Record};
+use serde::Serialize;
+
+use super::answer::{CommandError, Stamp};
+use super::{Playback, now};
+
+/// What became of a batch.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct BatchOutcome {
+    /// How many stand in the log now.
+    pub accepted: usize,
+    /// The others.
+    pub rejected: Vec<ItemRejected>,
+}
+
+/// An item that does not stand in the log.
+#[derive(Clone, Debug, Serialize)]
+pub struct ItemRejected {
+    /// Its index in the batch.
+    pub index: usize,
+    /// Why, for a program: `unavailable` and `overloaded` may be sent again as they are.
+    pub code: &'static str,
+    /// Why, for a person.
+    pub detail: String,
+}
+
+/// The verdict on one signal.
+#[derive(Clone, Debug)]
+pub struct SignalOutcome {
+    /// Its index in the batch.
+    pub index: usize,
+    /// The session that it was given to.
+    pub session_id: Option<SessionId>,
+    /// May it run?
+    pub verdict: Option<Verdict>,
+    /// As of where.
+    pub stamp: Option<Stamp>,
+    /// Why there is no verdict.
+    pub error: Option<ItemRejected>,
+}
+
+impl ItemRejected {
+    fn new(index: usize, error: &CommandError) -> Self {
+        Self { index, code: error.code(), detail: error.to_string() }
+    }
+
+    fn invalid(error: ItemError) -> Self {
+        Self { index: error.index, code: INVALID, detail: error.detail }
+    }
+}
+
+impl Playback {
+    /// Appends a batch of heartbeats, as a player sends that was offline; nothing waits for the fold.
+    ///
+    /// # Errors
+    /// If not one could be appended because the log is away: the batch is to be sent again.
+    pub async fn heartbeats(&self, batch: Batch<HeartbeatRequest>) -> Result<BatchOutcome, CommandError> {
+        let received_at = now();
+        let mut outcome = BatchOutcome::refusing(batch.rejected);
+        let mut records = Vec::with_capacity(batch.accepted.len());
+        for (index, request) in batch.accepted {
+            let (account, session, age_ms) = (request.account_id.clone(), request.session_id, request.age_ms);
+            let admitted = self.admit(&account, session, |known| {
+                self.inner.catalog.read(|catalog| PlaybackEvent::Heartbeat(stamp::heartbeat(request, catalog, known)))
+            });
+            match admitted {
+                Ok(admitted) => {
+                    let origin = Origin::new("/v1/heartbeats", received_at.minus_ms(age_ms));
+                    records.push((index, envelope::playback(&admitted.event, &origin)));
+                }
+                Err(error) => outcome.rejected.push(ItemRejected::new(index, &error)),
+            }
+        }
+        self.append_batch(records, outcome).await
+    }
+
+    /// Appends a batch of clickstream events.
+    ///
+    /// # Errors
+    /// If not one could be appended because the log is away: the batch is to be sent again.
+    pub async fn clickstream(&self, batch: Batch<ClickstreamRequest>) -> Result<BatchOutcome, CommandError> {
+        let received_at = now();
+        let records = batch
+            .accepted
+            .into_iter()
+            .map(|(index, request)| {
+                let origin = Origin::new("/v1/clickstream", request.occurred_at.unwrap_or(received_at));
+                (index, envelope::clickstream(&ClickstreamEvent::Recorded(request.recorded), &origin))
+            })
+            .collect();
+        self.append_batch(records, BatchOutcome::refusing(batch.rejected)).await
+    }
+
+    async fn append_batch(
+        &self,
+        records: Vec<(usize, Record)>,
+        mut outcome: BatchOutcome,
+    ) -> Result<BatchOutcome, CommandError> {
+        let (indices, records): (Vec<_>, Vec<_>) = records.into_iter().unzip();
+        let mut last_error: Option<AppendError> = None;
+        for (index, appended) in indices.into_iter().zip(self.inner.log.append_all(records).await) {
+            match appended {
+                Ok(_) => outcome.accepted += 1,
+                Err(error) => {
+                    let answer = CommandError::from(error);
+                    outcome.rejected.push(ItemRejected::new(index, &answer));
+                    last_error = Some(error);
+                }
+            }
+        }
+        match last_error {
+            Some(error) if outcome.accepted == 0 => match CommandError::from(error) {
+                // A record that is too large stays so; only what may be sent again fails the whole batch.
+                CommandError::TooLarge => Ok(outcome.sorted()),
+                error => Err(error),
+            },
+            _ => Ok(outcome.sorted()),
+        }
+    }
+
+    /// Appends a batch of signals and answers each from the fold right after its own event.
+    pub async fn signals(&self, batch: Batch<SignalRequest>) -> Vec<SignalOutcome> {
+        let asked = batch.accepted.into_iter().map(|(index, request)| self.signal(index, request));
+        let mut outcomes = join_all(asked).await;
+        outcomes.extend(batch.rejected.into_iter().map(|error| SignalOutcome::failed(ItemRejected::invalid(error))));
+        outcomes.sort_by_key(|outcome| outcome.index);
+        outcomes
+    }
+
+    async fn signal(&self, index: usize, request: SignalRequest) -> SignalOutcome {
+        let account = request.account_id.clone();
+        let event = self.admit_signal(request);
+        let answered = match event {
+            Ok(event) => self.append_and_hear(&account, event, "/v1/signals", now()).await,
+            Err(error) => Err(error),
+        };
+        match answered {
+            Ok((answer, _)) => SignalOutcome {
+                index,
+                session_id: answer.session_id,
+                verdict: answer.verdict,
+                stamp: Some(answer.stamp),
+                error: None,
+            },
+            Err(error) => SignalOutcome::failed(ItemRejected::new(index, &error)),
+        }
+    }
+
+    fn admit_signal(&self, request: SignalRequest) -> Result<PlaybackEvent, CommandError> {
+        let account = request.account_id.clone();
+        match request.session_id {
+            Some(session) => self
+                .admit(&account, session, |known| {
+                    self.inner.catalog.read(|catalog| PlaybackEvent::Signal(stamp::signal(request, catalog, known)))
+                })
+                .map(|admitted| admitted.event),
+            None => Ok(self.inner.catalog.read(|catalog| PlaybackEvent::Signal(stamp::signal(request, catalog, None)))),
+        }
+    }
+
+    /// Keeps what was refused, with its bytes and why, so that it can be sent in again after a fix.
+    pub async fn keep_rejected(&self, rejected: Rejected) {
+        let reason = rejected.reason.clone();
+        if let Err(error) = self.inner.log.append(rejected.into_record()).await {
+            metrics::counter!("pulsegate_rejected_lost_total").increment(1);
+            tracing::warn!(%error, reason, "what was refused could not be kept");
+        }
+    }
+}
+
+impl BatchOutcome {
+    fn refusing(items: Vec<ItemError>) -> Self {
+        Self { accepted: 0, rejected: items.into_iter().map(ItemRejected::invalid).collect() }
+    }
+
+    fn sorted(mut self) -> Self {
+        self.rejected.sort_by_key(|item| item.index);
+        self
+    }
+}
+
+impl SignalOutcome {
+    const fn failed(error: ItemRejected) -> Self {
+        Self { index: error.index, session_id: None, verdict: None, stamp: None, error: Some(error) }
+    }
+
+    /// The place in the log that the verdict is as of.
+    #[must_use]
+    pub fn as_of(&self) -> Option<AsOf> {
+        self.stamp.map(|stamp| stamp.as_of)
+    }
+}

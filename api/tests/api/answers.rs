@@ -1,0 +1,153 @@
+//! What is answered while the log and the database are away, and the API's description.
+
+use http::StatusCode;
+use pulsegate_api::openapi_json;
+use serde_json::{Value, json};
+
+use crate::surface::{SESSION, START, ask, get, of_session, post, sent};
+
+/// The description as it was released; a change of it is a change that clients see.
+const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/openapi.json");
+
+#[test]
+fn the_description_is_the_released_one() {
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(GOLDEN, openapi_json() + "\n").unwrap();
+    }
+    let golden = std::fs::read_to_string(GOLDEN).unwrap_or_default();
+    assert!(
+        golden.trim_end() == openapi_json(),
+        "the API's description changed; look at what changed, then run this test with UPDATE_GOLDEN=1"
+    );
+}
+
+#[tokio::test]
+async fn the_description_is_served_and_its_references_lead_somewhere() {
+    let answer = get("/openapi.json").await;
+    assert_eq!((answer.status, answer.header("content-type")), (StatusCode::OK, "application/json"));
+    let document = answer.json();
+    assert_eq!(document["info"]["version"], env!("CARGO_PKG_VERSION"));
+    let mut references = Vec::new();
+    collect_references(&document, &mut references);
+    assert!(!references.is_empty());
+    for reference in references {
+        let pointer = reference.trim_start_matches('#');
+        assert!(document.pointer(pointer).is_some(), "{reference} leads nowhere");
+    }
+}
+
+fn collect_references(value: &Value, references: &mut Vec<String>) {
+    match value {
+        Value::Object(members) => {
+            for (name, member) in members {
+                match member {
+                    Value::String(reference) if name == "$ref" => references.push(reference.clone()),
+                    other => collect_references(other, references),
+                }
+            }
+        }
+        Value::Array(elements) => elements.iter().for_each(|element| collect_references(element, references)),
+        _ => {}
+    }
+}
+
+#[tokio::test]
+async fn what_the_log_does_not_acknowledge_is_503_and_may_be_sent_again() {
+    let heartbeat =
+        r#"{"device_id":"tv-1","title_id":"t-1","sequence":0,"elapsed_ms":0,"position_ms":0,"state":"playing"}"#;
+    let signal = r#"{"signals":[{"account_id":"a","device_id":"tv-1","title_id":"t-1","kind":"manifest"}]}"#;
+    let event = r#"{"events":[{"name":"n","anonymous_id":"v","properties":{}}]}"#;
+    for (method, path, body) in [
+        ("POST", "/v1/accounts/a/sessions".to_owned(), START),
+        ("POST", of_session("/heartbeats"), heartbeat),
+        ("POST", of_session("/stop"), ""),
+        ("DELETE", of_session(""), ""),
+        ("POST", "/v1/signals".to_owned(), signal),
+        ("POST", "/v1/clickstream".to_owned(), event),
+        ("PUT", "/v1/rights-holders/r".to_owned(), r#"{"name":"R"}"#),
+        ("PUT", "/v1/policies/p".to_owned(), r#"{"rules":[{"scope":"account","max":1,"on_limit":"block_newest"}]}"#),
+    ] {
+        let answer = ask(sent(method, &path, body)).await;
+        assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{method} {path}: {:?}", answer.body);
+        assert_eq!(answer.header("retry-after"), "1");
+        answer.problem("unavailable");
+    }
+}
+
+#[tokio::test]
+async fn an_item_that_is_wrong_is_rejected_alone() {
+    let answer = post("/v1/heartbeats", r#"{"heartbeats":[{"account_id":"a"}]}"#).await;
+    assert_eq!(answer.status, StatusCode::OK);
+    let body = answer.json();
+    assert_eq!((&body["accepted"], &body["rejected"][0]["index"]), (&json!(0), &json!(0)));
+    assert_eq!(body["rejected"][0]["code"], "invalid");
+    let body = post("/v1/signals", r#"{"signals":[{"account_id":"a"}]}"#).await.json();
+    assert_eq!(
+        (&body["verdicts"][0]["verdict"], &body["verdicts"][0]["error"]["code"]),
+        (&Value::Null, &json!("invalid"))
+    );
+    let answer = post("/v1/clickstream", r#"{"events":[{"name":"n"}]}"#).await;
+    assert_eq!((answer.status, &answer.json()["accepted"]), (StatusCode::ACCEPTED, &json!(0)));
+}
+
+#[tokio::test]
+async fn a_view_that_has_not_caught_up_says_so() {
+    let answer = get("/v1/accounts/a/sessions").await;
+    assert_eq!(answer.status, StatusCode::OK);
+    let body = answer.json();
+    assert_eq!((&body["sessions"], &body["provisional"]), (&json!([]), &json!(true)));
+    assert!(body["as_of"]["partition"].is_u64() && body["as_of"]["offset"].is_i64(), "{body}");
+}
+
+#[tokio::test]
+async fn a_session_that_nobody_heard_of_is_404() {
+    for (method, path) in [("GET", of_session("/verdict")), ("POST", of_session("/evict"))] {
+        let answer = ask(sent(method, &path, "")).await;
+        assert_eq!(answer.status, StatusCode::NOT_FOUND, "{method} {path}");
+        answer.problem("session-unknown");
+    }
+    assert!(of_session("").ends_with(SESSION));
+}
+
+#[tokio::test]
+async fn the_catalog_is_read_from_memory() {
+    let policies = get("/v1/policies").await.json();
+    assert_eq!(
+        (&policies["policies"][0]["name"], &policies["policies"][0]["version"]),
+        (&json!("standard"), &json!(1))
+    );
+    assert_eq!(get("/v1/policies/standard").await.json(), policies["policies"][0]);
+    let entitlement = get("/v1/accounts/a/entitlement").await.json();
+    assert_eq!(entitlement, json!({"account_id": "a", "policy": "standard", "in_force": "standard@1"}));
+    for path in ["/v1/policies/none", "/v1/titles/none", "/v1/rights-holders/none", "/v1/contracts/none"] {
+        let answer = get(path).await;
+        assert_eq!(answer.status, StatusCode::NOT_FOUND, "{path}");
+        answer.problem("entity-unknown");
+    }
+    let unknown = ask(sent("PUT", "/v1/accounts/a/entitlement", r#"{"policy":"none"}"#)).await;
+    assert_eq!(unknown.problem("invalid")["errors"][0]["pointer"], "/policy");
+}
+
+#[tokio::test]
+async fn what_the_database_must_tell_is_503_while_it_is_away() {
+    for path in ["/v1/accounts/a/decisions?limit=5&before=7.1", "/v1/projections"] {
+        let answer = get(path).await;
+        assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{path}");
+        assert_eq!(answer.header("retry-after"), "1");
+        answer.problem("unavailable");
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_query_is_422_and_an_unknown_one_ignored() {
+    for (path, pointer) in [
+        ("/v1/accounts/a/sessions?as_of=yesterday", "/as_of"),
+        ("/v1/accounts/a/decisions?limit=0", "/limit"),
+        ("/v1/accounts/a/decisions?before=x", "/before"),
+    ] {
+        let answer = get(path).await;
+        assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY, "{path}");
+        assert_eq!(answer.problem("invalid")["errors"][0]["pointer"], pointer);
+    }
+    assert_eq!(get("/v1/accounts/a/sessions?other=1").await.status, StatusCode::OK);
+}

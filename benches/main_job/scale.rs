@@ -1,0 +1,54 @@
+//! How much and how long is measured.
+
+use std::time::Duration;
+
+/// How much and how long is measured.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Scale {
+    /// Times that limit and product take turns; a row is the median.
+    pub(crate) rounds: usize,
+    /// Load before anything counts: caches, branch predictors, connections and batches find their size.
+    pub(crate) warm_up: Duration,
+    /// Load that counts.
+    pub(crate) measured: Duration,
+    /// Sessions that are live at once where a node's size matters.
+    pub(crate) live_sessions: usize,
+    /// Records of the history that is folded, in rounds of its 100 000 sessions.
+    pub(crate) history_records: usize,
+}
+
+impl Scale {
+    /// What figures are read from.
+    pub(crate) const FULL: Self = Self {
+        rounds: 3,
+        warm_up: Duration::from_millis(1_500),
+        measured: Duration::from_secs(4),
+        live_sessions: 100_000,
+        history_records: 1_000_000,
+    };
+    /// What shows that the bench works.
+    pub(crate) const QUICK: Self = Self {
+        rounds: 1,
+        warm_up: Duration::from_millis(500),
+        measured: Duration::from_secs(1),
+        live_sessions: 10_000,
+        history_records: 200_000,
+    };
+}
+
+/// The middle one.
+pub(crate) fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// A count as a number to divide.
+#[expect(clippy::cast_precision_loss, reason = "nothing here counts to 2^52")]
+pub(crate) const fn float(count: u64) -> f64 {
+    count as f64
+}
+
+/// How many a second.
+pub(crate) fn per_second(count: u64, time: Duration) -> f64 {
+    float(count) / time.as_secs_f64()
+}

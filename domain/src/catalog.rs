@@ -1,0 +1,106 @@
+//! The catalog: what the service offers and to whom, folded from the one-partition `catalog` topic.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::event::{CatalogEvent, ContractRegistered, RightsHolderRegistered, TitleRegistered};
+use crate::ids::{AccountId, ContractId, PolicyName, RightsHolderId, TitleId};
+use crate::policy::{Policy, PolicySet};
+
+/// The catalog as of an offset of its topic.
+#[derive(Clone, Debug, Default)]
+pub struct Catalog {
+    policies: Arc<PolicySet>,
+    entitlements: HashMap<AccountId, PolicyName>,
+    titles: HashMap<TitleId, TitleRegistered>,
+    rights_holders: HashMap<RightsHolderId, RightsHolderRegistered>,
+    contracts: HashMap<ContractId, ContractRegistered>,
+}
+
+impl Catalog {
+    /// Takes up the next event. The newest registration of an entity is in force; of a policy's version
+    /// the first.
+    pub fn apply(&mut self, event: CatalogEvent) {
+        match event {
+            CatalogEvent::TitleRegistered(title) => {
+                self.titles.insert(title.title_id.clone(), title);
+            }
+            CatalogEvent::RightsHolderRegistered(holder) => {
+                self.rights_holders.insert(holder.rights_holder_id.clone(), holder);
+            }
+            CatalogEvent::ContractRegistered(contract) => {
+                self.contracts.insert(contract.contract_id.clone(), contract);
+            }
+            CatalogEvent::PolicyPublished(policy) => {
+                // Cloned only when a fold still holds the set: publishing is rare, looking up is not.
+                Arc::make_mut(&mut self.policies).publish(policy);
+            }
+            CatalogEvent::EntitlementChanged(change) => {
+                self.entitlements.insert(change.account_id, change.policy);
+            }
+        }
+    }
+
+    /// Every version of every policy.
+    #[must_use]
+    pub const fn policies(&self) -> &Arc<PolicySet> {
+        &self.policies
+    }
+
+    /// The policy in force for an account: the newest version of the one that it was given, else the
+    /// newest `standard`.
+    #[must_use]
+    pub fn policy_in_force(&self, account: &AccountId) -> &Arc<Policy> {
+        self.entitlements
+            .get(account)
+            .and_then(|name| self.policies.newest(name))
+            .unwrap_or_else(|| self.policies.standard())
+    }
+
+    /// The policy that an account was given by name.
+    #[must_use]
+    pub fn entitlement(&self, account: &AccountId) -> Option<&PolicyName> {
+        self.entitlements.get(account)
+    }
+
+    /// A title.
+    #[must_use]
+    pub fn title(&self, id: &TitleId) -> Option<&TitleRegistered> {
+        self.titles.get(id)
+    }
+
+    /// A rights holder.
+    #[must_use]
+    pub fn rights_holder(&self, id: &RightsHolderId) -> Option<&RightsHolderRegistered> {
+        self.rights_holders.get(id)
+    }
+
+    /// A contract.
+    #[must_use]
+    pub fn contract(&self, id: &ContractId) -> Option<&ContractRegistered> {
+        self.contracts.get(id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::EntitlementChanged;
+
+    #[test]
+    fn an_account_has_the_newest_version_of_what_it_was_given() {
+        let account: AccountId = "a".parse().unwrap();
+        let premium = |version| Policy { name: "premium".parse().unwrap(), version, ..Policy::standard() };
+        let mut catalog = Catalog::default();
+        assert_eq!(catalog.policy_in_force(&account).reference().to_string(), "standard@1");
+        catalog.apply(CatalogEvent::EntitlementChanged(EntitlementChanged {
+            account_id: account.clone(),
+            policy: "premium".parse().unwrap(),
+        }));
+        // Entitled to what nobody has published yet: the standard holds on.
+        assert_eq!(catalog.policy_in_force(&account).reference().to_string(), "standard@1");
+        catalog.apply(CatalogEvent::PolicyPublished(premium(1)));
+        catalog.apply(CatalogEvent::PolicyPublished(premium(2)));
+        assert_eq!(catalog.policy_in_force(&account).reference().to_string(), "premium@2");
+    }
+}

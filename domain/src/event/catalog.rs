@@ -1,0 +1,113 @@
+//! The catalog topic: titles, rights holders, contracts, policies, entitlements.
+
+use chrono::NaiveDate;
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::{Event, unknown_kind};
+use crate::ids::{AccountId, ContentKind, ContractId, PolicyName, RightsHolderId, Territory, TitleId};
+use crate::policy::Policy;
+
+pub(super) const TITLE_REGISTERED: &str = "pulsegate.catalog.title_registered.v1";
+pub(super) const RIGHTS_HOLDER_REGISTERED: &str = "pulsegate.catalog.rights_holder_registered.v1";
+pub(super) const CONTRACT_REGISTERED: &str = "pulsegate.catalog.contract_registered.v1";
+pub(super) const POLICY_PUBLISHED: &str = "pulsegate.catalog.policy_published.v1";
+pub(super) const ENTITLEMENT_CHANGED: &str = "pulsegate.catalog.entitlement_changed.v1";
+
+/// A change of what the service offers and to whom; the record's key is the entity's id.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum CatalogEvent {
+    /// A title was registered, or registered anew.
+    TitleRegistered(TitleRegistered),
+    /// A rights holder was registered, or registered anew.
+    RightsHolderRegistered(RightsHolderRegistered),
+    /// A contract was registered, or registered anew.
+    ContractRegistered(ContractRegistered),
+    /// A version of a policy was published.
+    PolicyPublished(Policy),
+    /// An account was given a policy.
+    EntitlementChanged(EntitlementChanged),
+}
+
+/// `title_registered.v1`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TitleRegistered {
+    /// Which title.
+    pub title_id: TitleId,
+    /// What people call it.
+    pub name: String,
+    /// Recorded or live.
+    pub content_kind: ContentKind,
+    /// Who owns it.
+    pub rights_holder_id: RightsHolderId,
+    /// How long it is, in milliseconds, where it has a length.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runtime_ms: Option<u64>,
+}
+
+/// `rights_holder_registered.v1`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RightsHolderRegistered {
+    /// Which rights holder.
+    pub rights_holder_id: RightsHolderId,
+    /// What it calls itself.
+    pub name: String,
+}
+
+/// `contract_registered.v1`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ContractRegistered {
+    /// Which contract.
+    pub contract_id: ContractId,
+    /// With whom.
+    pub rights_holder_id: RightsHolderId,
+    /// For which titles; all of the rights holder's where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub title_ids: Option<Vec<TitleId>>,
+    /// For where; everywhere where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub territories: Option<Vec<Territory>>,
+    /// The first day, UTC.
+    pub valid_from: NaiveDate,
+    /// The last day, UTC, inclusive; open where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub valid_until: Option<NaiveDate>,
+    /// From how much watched time on a play is a qualified view, in milliseconds; 30 000 where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub view_threshold_ms: Option<u64>,
+    /// Everything else that the parties agreed on, kept as it came.
+    #[serde(flatten)]
+    pub terms: serde_json::Map<String, serde_json::Value>,
+}
+
+/// `entitlement_changed.v1`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EntitlementChanged {
+    /// Whose limits.
+    pub account_id: AccountId,
+    /// The name of the policy; its newest version is in force.
+    pub policy: PolicyName,
+}
+
+impl Event for CatalogEvent {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::TitleRegistered(_) => TITLE_REGISTERED,
+            Self::RightsHolderRegistered(_) => RIGHTS_HOLDER_REGISTERED,
+            Self::ContractRegistered(_) => CONTRACT_REGISTERED,
+            Self::PolicyPublished(_) => POLICY_PUBLISHED,
+            Self::EntitlementChanged(_) => ENTITLEMENT_CHANGED,
+        }
+    }
+
+    fn read_data<'de, D: Deserializer<'de>>(kind: &str, data: D) -> Result<Self, D::Error> {
+        match kind {
+            TITLE_REGISTERED => TitleRegistered::deserialize(data).map(Self::TitleRegistered),
+            RIGHTS_HOLDER_REGISTERED => RightsHolderRegistered::deserialize(data).map(Self::RightsHolderRegistered),
+            CONTRACT_REGISTERED => ContractRegistered::deserialize(data).map(Self::ContractRegistered),
+            POLICY_PUBLISHED => Policy::deserialize(data).map(Self::PolicyPublished),
+            ENTITLEMENT_CHANGED => EntitlementChanged::deserialize(data).map(Self::EntitlementChanged),
+            other => Err(unknown_kind(other)),
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! Log time: milliseconds since the Unix epoch, UTC, as Kafka stamps a record.
+
+use std::fmt;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// An instant of log time, in milliseconds since the Unix epoch (UTC).
+///
+/// Serialized as RFC 3339 with milliseconds (`2026-11-22T20:47:03.120Z`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(i64);
+
+impl Timestamp {
+    /// Before every record.
+    pub const MIN: Self = Self(i64::MIN);
+
+    /// The instant `millis` milliseconds after the Unix epoch.
+    #[must_use]
+    pub const fn from_millis(millis: i64) -> Self {
+        Self(millis)
+    }
+
+    /// Milliseconds since the Unix epoch.
+    #[must_use]
+    pub const fn millis(self) -> i64 {
+        self.0
+    }
+
+    /// The instant `ms` later; saturates, so that an absurd lease never wraps into the past.
+    #[must_use]
+    pub const fn plus_ms(self, ms: u64) -> Self {
+        Self(self.0.saturating_add_unsigned(ms))
+    }
+
+    /// The instant `ms` earlier; saturates.
+    #[must_use]
+    pub const fn minus_ms(self, ms: u64) -> Self {
+        Self(self.0.saturating_sub_unsigned(ms))
+    }
+
+    /// Milliseconds from `earlier` to `self`; 0 when `earlier` is later.
+    #[must_use]
+    pub const fn ms_since(self, earlier: Self) -> u64 {
+        if self.0 > earlier.0 { self.0.abs_diff(earlier.0) } else { 0 }
+    }
+
+    /// The calendar form; instants outside chrono's range (±262 000 years) are clamped to it.
+    #[must_use]
+    pub fn to_utc(self) -> DateTime<Utc> {
+        DateTime::from_timestamp_millis(self.0).unwrap_or(if self.0 < 0 {
+            DateTime::<Utc>::MIN_UTC
+        } else {
+            DateTime::<Utc>::MAX_UTC
+        })
+    }
+}
+
+impl From<DateTime<Utc>> for Timestamp {
+    fn from(time: DateTime<Utc>) -> Self {
+        Self(time.timestamp_millis())
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.to_utc().to_rfc3339_opts(SecondsFormat::Millis, true))
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        DateTime::<Utc>::deserialize(deserializer).map(Self::from)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn is_written_as_rfc_3339_with_milliseconds() {
+        let time = Timestamp::from_millis(1_795_380_423_120);
+        assert_eq!(time.to_string(), "2026-11-22T20:47:03.120Z");
+        assert_eq!(serde_json::from_str::<Timestamp>("\"2026-11-22T20:47:03.120Z\"").unwrap(), time);
+    }
+
+    #[test]
+    fn never_wraps() {
+        assert_eq!(Timestamp::from_millis(1).plus_ms(u64::MAX).millis(), i64::MAX);
+        assert_eq!(Timestamp::MIN.minus_ms(1), Timestamp::MIN);
+        assert_eq!(Timestamp::MIN.ms_since(Timestamp::from_millis(5)), 0);
+    }
+}

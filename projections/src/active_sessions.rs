@@ -1,0 +1,96 @@
+//! `active_sessions`: which streams of each account run, and every decision about them.
+//!
+//! The fold is the domain's own [`Account`](pulsegate_domain::account::Account): the same function that
+//! the hot view runs in memory, so both agree at every offset, and the hot view starts from here.
+
+mod accounts;
+mod flush;
+mod fold;
+mod policies;
+mod reads;
+
+use std::sync::Arc;
+
+use pulsegate_domain::policy::PolicySet;
+use pulsegate_domain::topic::Topic;
+use sqlx::PgTransaction;
+
+use crate::registry::{Registered, run_active_sessions};
+use crate::runner::{Batch, Projection, Record, Skip, Skipped};
+
+pub use accounts::Accounts;
+pub use fold::{Changes, Playback};
+pub use policies::{FixedPolicies, PolicySource};
+pub use reads::{Before, DECISIONS_MAX, DecisionRow, KnownAccount, account, decisions, load_partitions};
+
+/// This version.
+pub static REGISTERED: Registered = Registered {
+    name: "active_sessions",
+    version: 1,
+    topics: &[Topic::Playback],
+    ddl: include_str!("active_sessions/schema.sql"),
+    tables: &["sessions", "decisions"],
+    run: run_active_sessions,
+};
+
+/// The projection, judged by the policies of a source.
+pub struct ActiveSessions {
+    policies: Arc<dyn PolicySource>,
+}
+
+impl ActiveSessions {
+    /// Judged by `policies`.
+    #[must_use]
+    pub fn new(policies: Arc<dyn PolicySource>) -> Self {
+        Self { policies }
+    }
+}
+
+impl Projection for ActiveSessions {
+    type Event = Playback;
+    type Context = Arc<PolicySet>;
+    type Memory = Accounts;
+    type Changes = Changes;
+
+    fn registered(&self) -> &'static Registered {
+        &REGISTERED
+    }
+
+    fn decode(&self, record: &Record) -> Result<Playback, Skip> {
+        Playback::read(record)
+    }
+
+    /// The policies that the batch names; the catalog is read to its end before one is called unknown.
+    async fn prepare(&self, batch: &Batch<Playback>) -> Arc<PolicySet> {
+        let known = self.policies.policies();
+        if batch.events.iter().all(|placed| placed.event.is_judged_by(&known)) {
+            return known;
+        }
+        self.policies.read_to_end().await;
+        self.policies.policies()
+    }
+
+    async fn load(
+        &self,
+        batch: &Batch<Playback>,
+        memory: &mut Accounts,
+        tx: &mut PgTransaction<'_>,
+    ) -> Result<(), sqlx::Error> {
+        let missing = memory.missing(batch.events.iter().map(|placed| placed.event.account_id()));
+        memory.bring(missing, tx).await
+    }
+
+    fn fold(
+        &self,
+        batch: &Batch<Playback>,
+        policies: &Arc<PolicySet>,
+        memory: &mut Accounts,
+        skipped: &mut Skipped,
+    ) -> Changes {
+        Changes::fold(batch, policies, memory, skipped)
+    }
+
+    async fn flush(&self, changes: Changes, tx: &mut PgTransaction<'_>) -> Result<(), sqlx::Error> {
+        flush::flush(&changes, tx).await
+    }
+}

@@ -1,0 +1,217 @@
+//! The flush: a batch's changes in a handful of statements, whatever its size.
+
+use pulsegate_domain::account::{EndedSession, Reason, Session, SessionState};
+use pulsegate_domain::ids::{ContentKind, DeviceClass, SessionId};
+use pulsegate_domain::policy::{PolicyRef, Scope};
+use pulsegate_domain::time::Timestamp;
+use sqlx::PgTransaction;
+
+use super::Changes;
+use crate::column_time;
+
+const HOUR_MS: u64 = 3_600_000;
+
+pub(super) async fn flush(changes: &Changes, tx: &mut PgTransaction<'_>) -> Result<(), sqlx::Error> {
+    upsert_sessions(changes, tx).await?;
+    delete_gone(changes, tx).await?;
+    insert_decisions(changes, tx).await?;
+    purge(changes, tx).await
+}
+
+/// One list a column, as `unnest` takes them.
+macro_rules! columns {
+    ($rows:expr => |$row:ident| $($name:ident: $value:expr),+ $(,)?) => {
+        $(let $name: Vec<_> = $rows.iter().map(|$row| $value).collect();)+
+    };
+}
+
+async fn upsert_sessions(changes: &Changes, tx: &mut PgTransaction<'_>) -> Result<(), sqlx::Error> {
+    if changes.sessions.is_empty() {
+        return Ok(());
+    }
+    columns!(changes.sessions => |row|
+        account_ids: row.account.as_str(),
+        session_ids: row.state.id().uuid(),
+        holds_slots: open(&row.state).is_some_and(Session::holds_slot),
+        device_ids: open(&row.state).map(|session| session.device_id().as_str()),
+        device_classes: open(&row.state).map(|session| session.device_class().as_str()),
+        title_ids: open(&row.state).map(|session| session.title_id().as_str()),
+        content_kinds: open(&row.state).map(|session| ContentKind::as_str(session.content_kind())),
+        territories: open(&row.state).map(|session| session.territory().as_str().to_owned()),
+        started_ats: open(&row.state).map(|session| column_time(session.started_at())),
+        last_seen_ats: open(&row.state).map(|session| column_time(session.last_seen_at())),
+        alive_untils: open(&row.state).map(|session| column_time(session.lapses_at())),
+        ended_reasons: ended(&row.state).map(|session| Reason::from(session.reason()).as_str()),
+        ended_ats: ended(&row.state).map(|session| column_time(session.ended_at())),
+        forget_ats: column_time(row.state.forget_at()),
+        forget_hours: column_time(hour_after(row.state.forget_at())),
+    );
+    let states = changes.sessions.iter().map(|row| serde_json::to_string(&row.state));
+    let states = states.collect::<Result<Vec<_>, _>>().map_err(|error| sqlx::Error::Encode(error.into()))?;
+    sqlx::query(
+        "insert into sessions
+           (account_id, session_id, partition, holds_slot, device_id, device_class, title_id, content_kind, territory,
+            started_at, last_seen_at, alive_until, ended_reason, ended_at, forget_at, forget_hour, state)
+         select account_id, session_id, $1, holds_slot, device_id, device_class, title_id, content_kind, territory,
+                started_at, last_seen_at, alive_until, ended_reason, ended_at, forget_at, forget_hour, state::json
+         from unnest($2::text[], $3::uuid[], $4::bool[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
+                     $10::timestamptz[], $11::timestamptz[], $12::timestamptz[], $13::text[], $14::timestamptz[],
+                     $15::timestamptz[], $16::timestamptz[], $17::text[])
+           as changed (account_id, session_id, holds_slot, device_id, device_class, title_id, content_kind, territory,
+                       started_at, last_seen_at, alive_until, ended_reason, ended_at, forget_at, forget_hour, state)
+         on conflict on constraint sessions_pk do update set
+           holds_slot = excluded.holds_slot, device_id = excluded.device_id, device_class = excluded.device_class,
+           title_id = excluded.title_id, content_kind = excluded.content_kind, territory = excluded.territory,
+           started_at = excluded.started_at, last_seen_at = excluded.last_seen_at, alive_until = excluded.alive_until,
+           ended_reason = excluded.ended_reason, ended_at = excluded.ended_at, forget_at = excluded.forget_at,
+           forget_hour = excluded.forget_hour, state = excluded.state",
+    )
+    .bind(changes.partition)
+    .bind(account_ids)
+    .bind(session_ids)
+    .bind(holds_slots)
+    .bind(device_ids)
+    .bind(device_classes)
+    .bind(title_ids)
+    .bind(content_kinds)
+    .bind(territories)
+    .bind(started_ats)
+    .bind(last_seen_ats)
+    .bind(alive_untils)
+    .bind(ended_reasons)
+    .bind(ended_ats)
+    .bind(forget_ats)
+    .bind(forget_hours)
+    .bind(states)
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+async fn delete_gone(changes: &Changes, tx: &mut PgTransaction<'_>) -> Result<(), sqlx::Error> {
+    if changes.gone.is_empty() {
+        return Ok(());
+    }
+    columns!(changes.gone => |row|
+        account_ids: row.account.as_str(),
+        session_ids: row.session.uuid(),
+    );
+    sqlx::query(
+        "delete from sessions using unnest($1::text[], $2::uuid[]) as gone (account_id, session_id)
+         where sessions.account_id = gone.account_id and sessions.session_id = gone.session_id",
+    )
+    .bind(account_ids)
+    .bind(session_ids)
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+async fn insert_decisions(changes: &Changes, tx: &mut PgTransaction<'_>) -> Result<(), sqlx::Error> {
+    if changes.decisions.is_empty() {
+        return Ok(());
+    }
+    columns!(changes.decisions => |row|
+        account_ids: row.account.as_str(),
+        log_offsets: row.decision.offset,
+        ordinals: row.ordinal,
+        decisions: row.decision.decision.as_str(),
+        session_ids: row.decision.session_id.uuid(),
+        device_ids: row.decision.device_id.as_ref().map(|device| device.as_str()),
+        device_classes: row.decision.device_class.map(DeviceClass::as_str),
+        title_ids: row.decision.title_id.as_ref().map(|title| title.as_str()),
+        reasons: row.decision.reason.map(Reason::as_str),
+        policies: row.decision.policy.as_ref().map(PolicyRef::to_string),
+        rules: row.decision.rule.as_ref().map(Scope::to_string),
+        maxima: row.decision.max.map(|max| i32::try_from(max).unwrap_or(i32::MAX)),
+        counted: array_text(&row.decision.counted),
+        by_sessions: row.decision.by.as_ref().map(|by| by.session_id.uuid()),
+        by_devices: row.decision.by.as_ref().map(|by| by.device_id.as_str()),
+        ats: column_time(row.decision.at),
+    );
+    sqlx::query(
+        "insert into decisions
+           (partition, account_id, log_offset, ordinal, decision, session_id, device_id, device_class, title_id,
+            reason, policy, rule, max, counted, by_session, by_device, at)
+         select $1, account_id, log_offset, ordinal, decision, session_id, device_id, device_class, title_id,
+                reason, policy, rule, max, counted::uuid[], by_session, by_device, at
+         from unnest($2::text[], $3::bigint[], $4::int[], $5::text[], $6::uuid[], $7::text[], $8::text[], $9::text[],
+                     $10::text[], $11::text[], $12::text[], $13::int[], $14::text[], $15::uuid[], $16::text[],
+                     $17::timestamptz[])
+           as decided (account_id, log_offset, ordinal, decision, session_id, device_id, device_class, title_id,
+                       reason, policy, rule, max, counted, by_session, by_device, at)",
+    )
+    .bind(changes.partition)
+    .bind(account_ids)
+    .bind(log_offsets)
+    .bind(ordinals)
+    .bind(decisions)
+    .bind(session_ids)
+    .bind(device_ids)
+    .bind(device_classes)
+    .bind(title_ids)
+    .bind(reasons)
+    .bind(policies)
+    .bind(rules)
+    .bind(maxima)
+    .bind(counted)
+    .bind(by_sessions)
+    .bind(by_devices)
+    .bind(ats)
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// Deletes what no account remembers, also of accounts that are never heard of again. Changes no answer:
+/// the fold and the reads pass over such rows anyway.
+async fn purge(changes: &Changes, tx: &mut PgTransaction<'_>) -> Result<(), sqlx::Error> {
+    let Some(clock) = changes.purge else { return Ok(()) };
+    sqlx::query(
+        "delete from sessions where ctid = any(array(
+           select ctid from sessions where partition = $1 and forget_hour <= $2 and forget_at <= $2 limit 2000))",
+    )
+    .bind(changes.partition)
+    .bind(column_time(clock))
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+const fn open(state: &SessionState) -> Option<&Session> {
+    match state {
+        SessionState::Open(session) => Some(session),
+        SessionState::Ended(_) => None,
+    }
+}
+
+const fn ended(state: &SessionState) -> Option<&EndedSession> {
+    match state {
+        SessionState::Open(_) => None,
+        SessionState::Ended(session) => Some(session),
+    }
+}
+
+/// The first full hour at or after an instant. Purging by it deletes nothing early, and late by an hour at most.
+const fn hour_after(at: Timestamp) -> Timestamp {
+    let into_the_hour = at.millis().rem_euclid(HOUR_MS.cast_signed()).cast_unsigned();
+    if into_the_hour == 0 { at } else { at.plus_ms(HOUR_MS - into_the_hour) }
+}
+
+/// Session ids as the text of a `uuid[]`: lists of lists of different lengths can't be unnested.
+fn array_text(ids: &[SessionId]) -> String {
+    let ids: Vec<_> = ids.iter().map(ToString::to_string).collect();
+    format!("{{{}}}", ids.join(","))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hour_after_is_never_before() {
+        for (at, after) in [(0, 0), (1, 3_600_000), (3_600_000, 3_600_000), (3_600_001, 7_200_000), (-1, 0)] {
+            assert_eq!(hour_after(Timestamp::from_millis(at)), Timestamp::from_millis(after), "{at}");
+        }
+    }
+}

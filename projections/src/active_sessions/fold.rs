@@ -1,0 +1,136 @@
+//! The fold of a batch: the domain's accounts, and what a batch changed of them.
+
+use std::collections::HashSet;
+
+use pulsegate_domain::account::{Decision, Observe, SessionState, key_matches};
+use pulsegate_domain::event::{self, PlaybackEvent};
+use pulsegate_domain::ids::{AccountId, SessionId};
+use pulsegate_domain::policy::PolicySet;
+use pulsegate_domain::time::Timestamp;
+
+use super::Accounts;
+use crate::runner::{Batch, Record, Skip, Skipped};
+
+/// How often, by the partition's clock, forgotten sessions are deleted, in milliseconds.
+const PURGE_EVERY_MS: u64 = 10_000;
+
+/// A playback event as read from a record.
+#[derive(Clone, Debug)]
+pub struct Playback {
+    id: Box<str>,
+    event: PlaybackEvent,
+}
+
+impl Playback {
+    pub(super) fn read(record: &Record) -> Result<Self, Skip> {
+        let value = record.value.as_deref().ok_or_else(|| Skip::because("it has no value"))?;
+        let envelope = event::decode::<PlaybackEvent>(value).map_err(Skip::because)?;
+        if !key_matches(record.key.as_deref(), envelope.event.account_id()) {
+            return Err(Skip::because(format_args!("its key is not its account, {}", envelope.event.account_id())));
+        }
+        Ok(Self { id: envelope.id.into(), event: envelope.event })
+    }
+
+    pub(super) const fn account_id(&self) -> &AccountId {
+        self.event.account_id()
+    }
+
+    /// Whether its policy, if it names one, is known.
+    pub(super) fn is_judged_by(&self, policies: &PolicySet) -> bool {
+        self.event.policy().is_none_or(|policy| policies.get(policy).is_some())
+    }
+}
+
+/// What a batch changes in the tables.
+#[derive(Debug, Default)]
+pub struct Changes {
+    pub(super) partition: i32,
+    /// The sessions that are new or other than before, in the order of account and id.
+    pub(super) sessions: Vec<Changed>,
+    /// The sessions that are no longer remembered.
+    pub(super) gone: Vec<Gone>,
+    /// The decisions, in the order of the log.
+    pub(super) decisions: Vec<Decided>,
+    /// Everything that counts as forgotten at this instant may be deleted.
+    pub(super) purge: Option<Timestamp>,
+}
+
+#[derive(Debug)]
+pub(super) struct Changed {
+    pub(super) account: AccountId,
+    pub(super) state: SessionState,
+}
+
+#[derive(Debug)]
+pub(super) struct Gone {
+    pub(super) account: AccountId,
+    pub(super) session: SessionId,
+}
+
+#[derive(Debug)]
+pub(super) struct Decided {
+    pub(super) account: AccountId,
+    /// Its number among the decisions of its record.
+    pub(super) ordinal: i32,
+    pub(super) decision: Decision,
+}
+
+impl Changes {
+    pub(super) fn fold(
+        batch: &Batch<Playback>,
+        policies: &PolicySet,
+        accounts: &mut Accounts,
+        skipped: &mut Skipped,
+    ) -> Self {
+        let mut changes = Self { partition: batch.source.partition, ..Self::default() };
+        let mut changed = HashSet::with_hasher(foldhash::fast::RandomState::default());
+        for placed in &batch.events {
+            let id = placed.event.account_id();
+            // Every account of the batch was brought into memory before.
+            let Some(account) = accounts.get(id) else { unreachable!("account {id} was not loaded") };
+            let mut noted = Noted { id, changed: &mut changed, decisions: &mut changes.decisions, decided: 0 };
+            let Playback { id: event_id, event } = &placed.event;
+            if let Err(unknown) = account.apply(event_id, event, placed.place, policies, &mut noted) {
+                skipped.skip(placed, Skip::because(unknown));
+            }
+        }
+        let mut changed: Vec<_> = changed.into_iter().collect();
+        // In the order of the primary key, whose pages are then touched once each.
+        changed.sort_unstable();
+        for (account, session) in changed {
+            match accounts.get(&account).and_then(|account| account.session_state(session)) {
+                Some(state) => changes.sessions.push(Changed { account, state }),
+                None => changes.gone.push(Gone { account, session }),
+            }
+        }
+        let clock = batch.ends_at.clock;
+        if clock >= accounts.purges_at {
+            changes.purge = Some(clock);
+            accounts.purges_at = clock.plus_ms(PURGE_EVERY_MS);
+        }
+        changes
+    }
+}
+
+/// Notes what the fold of one record does.
+struct Noted<'a> {
+    id: &'a AccountId,
+    changed: &'a mut HashSet<(AccountId, SessionId), foldhash::fast::RandomState>,
+    decisions: &'a mut Vec<Decided>,
+    decided: i32,
+}
+
+impl Observe for Noted<'_> {
+    fn decided(&mut self, decision: impl FnOnce() -> Decision) {
+        self.decisions.push(Decided { account: self.id.clone(), ordinal: self.decided, decision: decision() });
+        self.decided += 1;
+    }
+
+    fn touched(&mut self, session: SessionId) {
+        self.changed.insert((self.id.clone(), session));
+    }
+
+    fn forgotten(&mut self, session: SessionId) {
+        self.changed.insert((self.id.clone(), session));
+    }
+}

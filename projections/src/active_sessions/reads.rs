@@ -1,0 +1,198 @@
+//! The reads: a whole start for the hot view, one account for a cold check, an account's decisions.
+
+use chrono::{DateTime, Utc};
+use futures_util::TryStreamExt as _;
+use pulsegate_domain::account::{Account, Decision, Takeover};
+use pulsegate_domain::ids::{AccountId, SessionId};
+use pulsegate_domain::time::Timestamp;
+use pulsegate_domain::topic::partition_of;
+use serde::de::DeserializeOwned;
+use serde::de::value::{Error as ValueError, StrDeserializer};
+use serde::{Deserialize, Serialize};
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use super::accounts::{read_id, read_state};
+use crate::hot_view::Snapshot;
+use crate::runner::Position;
+
+/// Most decisions that one call returns.
+pub const DECISIONS_MAX: u32 = 500;
+
+/// Every session and every partition's position, as of one moment: what the hot view starts from.
+pub async fn load_partitions(pool: &PgPool) -> Result<Snapshot, sqlx::Error> {
+    let mut tx = pool.begin().await?;
+    sqlx::query("set transaction isolation level repeatable read, read only").execute(&mut *tx).await?;
+    // Views may be switched at any moment, snapshot or not; so the live version's tables are read themselves.
+    let live = sqlx::query_scalar::<_, i32>(
+        "select version from (
+           select version, set_config('search_path', name || '_v' || version, true)
+           from pulsegate.projection_versions where name = 'active_sessions' and state = 'live') as live",
+    )
+    .fetch_optional(&mut *tx)
+    .await?;
+    let Some(live) = live else { return Ok(Snapshot::default()) };
+    let mut snapshot = Snapshot::default();
+    let mut positions = sqlx::query_as::<_, (i32, i64, i64)>(
+        "select partition, next_offset, clock_ms from pulsegate.projection_offsets
+         where name = 'active_sessions' and version = $1 and topic = 'playback' order by partition",
+    )
+    .bind(live)
+    .fetch(&mut *tx);
+    while let Some((partition, next_offset, clock)) = positions.try_next().await? {
+        snapshot.partitions.push((partition, next_offset, Timestamp::from_millis(clock)));
+    }
+    drop(positions);
+    let mut sessions =
+        sqlx::query_as::<_, (i32, String, String)>("select partition, account_id, state::text from sessions")
+            .fetch(&mut *tx);
+    while let Some((partition, account, state)) = sessions.try_next().await? {
+        snapshot.sessions.push((partition, read_id(&account)?, read_state(&state)?));
+    }
+    drop(sessions);
+    tx.commit().await?;
+    Ok(snapshot)
+}
+
+/// An account as the tables know it.
+#[derive(Clone, Debug)]
+pub struct KnownAccount {
+    /// What is remembered of it.
+    pub account: Account,
+    /// Its partition; `None` before any was taken up.
+    pub partition: Option<i32>,
+    /// Up to where that partition is folded.
+    pub position: Position,
+}
+
+/// One account, for a check while the hot view is cold.
+pub async fn account(pool: &PgPool, id: &AccountId) -> Result<KnownAccount, sqlx::Error> {
+    // One statement sees one state of the database.
+    let rows = sqlx::query_as::<_, (i32, i64, i64, Vec<String>)>(
+        "select partition, next_offset, clock_ms,
+                array(select state::text from active_sessions.sessions where account_id = $1)
+         from pulsegate.projection_offsets
+         join pulsegate.projection_versions using (name, version)
+         where name = 'active_sessions' and state = 'live' and topic = 'playback'
+         order by partition",
+    )
+    .bind(id.as_str())
+    .fetch_all(pool)
+    .await?;
+    // There is a row for each partition of the topic.
+    let partition = i32::try_from(rows.len()).ok().filter(|count| *count > 0);
+    let partition = partition.map(|count| partition_of(id.as_str().as_bytes(), count));
+    let own = rows.into_iter().find(|(row, ..)| Some(*row) == partition);
+    let Some((partition, next_offset, clock, states)) = own else {
+        return Ok(KnownAccount { account: Account::default(), partition: None, position: Position::START });
+    };
+    let sessions = states.iter().map(|state| read_state(state)).collect::<Result<Vec<_>, _>>()?;
+    Ok(KnownAccount {
+        account: Account::from_sessions(sessions),
+        partition: Some(partition),
+        position: Position { next_offset, clock: Timestamp::from_millis(clock) },
+    })
+}
+
+/// Where a page of decisions ended: the next one holds what stands before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Before {
+    /// The offset of the last decision shown.
+    pub offset: i64,
+    /// Its number among those of its record.
+    pub ordinal: i32,
+}
+
+/// A decision, with the rest of its place.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct DecisionRow {
+    /// What was decided.
+    #[serde(flatten)]
+    pub decision: Decision,
+    /// The account's partition.
+    pub partition: i32,
+    /// Its number among the decisions of its record, from 0.
+    pub ordinal: i32,
+}
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    partition: i32,
+    log_offset: i64,
+    ordinal: i32,
+    decision: String,
+    session_id: Uuid,
+    device_id: Option<String>,
+    device_class: Option<String>,
+    title_id: Option<String>,
+    reason: Option<String>,
+    policy: Option<String>,
+    rule: Option<String>,
+    max: Option<i32>,
+    counted: Vec<Uuid>,
+    by_session: Option<Uuid>,
+    by_device: Option<String>,
+    at: DateTime<Utc>,
+}
+
+/// An account's decisions, newest first, at most [`DECISIONS_MAX`].
+pub async fn decisions(
+    pool: &PgPool,
+    id: &AccountId,
+    limit: u32,
+    before: Option<Before>,
+) -> Result<Vec<DecisionRow>, sqlx::Error> {
+    let before = before.unwrap_or(Before { offset: i64::MAX, ordinal: 0 });
+    let rows = sqlx::query_as::<_, Row>(
+        "select partition, log_offset, ordinal, decision, session_id, device_id, device_class, title_id, reason,
+                policy, rule, max, counted, by_session, by_device, at
+         from active_sessions.decisions
+         where account_id = $1 and (log_offset, ordinal) < ($2, $3)
+         order by log_offset desc, ordinal desc limit $4",
+    )
+    .bind(id.as_str())
+    .bind(before.offset)
+    .bind(before.ordinal)
+    .bind(i64::from(limit.min(DECISIONS_MAX)))
+    .fetch_all(pool)
+    .await?;
+    rows.into_iter().map(DecisionRow::try_from).collect()
+}
+
+impl TryFrom<Row> for DecisionRow {
+    type Error = sqlx::Error;
+
+    fn try_from(row: Row) -> Result<Self, sqlx::Error> {
+        let by = match (row.by_session, row.by_device) {
+            (Some(session), Some(device)) => {
+                Some(Takeover { session_id: session_id(session)?, device_id: word(&device)? })
+            }
+            (None, _) | (_, None) => None,
+        };
+        let decision = Decision {
+            decision: word(&row.decision)?,
+            session_id: session_id(row.session_id)?,
+            device_id: row.device_id.as_deref().map(word).transpose()?,
+            device_class: row.device_class.as_deref().map(word).transpose()?,
+            title_id: row.title_id.as_deref().map(word).transpose()?,
+            reason: row.reason.as_deref().map(word).transpose()?,
+            policy: row.policy.as_deref().map(word).transpose()?,
+            rule: row.rule.as_deref().map(word).transpose()?,
+            max: row.max.and_then(|max| u32::try_from(max).ok()),
+            counted: row.counted.into_iter().map(session_id).collect::<Result<_, _>>()?,
+            by,
+            offset: row.log_offset,
+            at: row.at.into(),
+        };
+        Ok(Self { decision, partition: row.partition, ordinal: row.ordinal })
+    }
+}
+
+fn session_id(uuid: Uuid) -> Result<SessionId, sqlx::Error> {
+    SessionId::new(uuid).map_err(|error| sqlx::Error::Decode(error.into()))
+}
+
+/// An id or a word of a closed vocabulary, as it stands in a text column.
+fn word<T: DeserializeOwned>(text: &str) -> Result<T, sqlx::Error> {
+    T::deserialize(StrDeserializer::<ValueError>::new(text)).map_err(|error| sqlx::Error::Decode(error.into()))
+}

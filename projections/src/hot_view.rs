@@ -1,0 +1,402 @@
+//! The hot view: every account's state in memory, folded from the playback topic by each node.
+//!
+//! A start is a snapshot of `active_sessions` and the log from its offsets on, so that it reads a tail
+//! and not history. One thread folds; readers take a partition's lock for the time of a look and never
+//! hold it across an await.
+//!
+//! **Invariant:** what a reader sees of an account is the fold of its records up to the partition's
+//! position, never a part of one record.
+
+mod live;
+mod shard;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use pulsegate_domain::account::{Account, Applied, Decision, SessionState, SessionView, Verdict};
+use pulsegate_domain::ids::{AccountId, SessionId};
+use pulsegate_domain::policy::PolicySet;
+use pulsegate_domain::time::Timestamp;
+use pulsegate_domain::topic::{Topic, partition_of};
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::Message as _;
+use rdkafka::{Offset, TopicPartitionList};
+use serde::Serialize;
+use tokio::sync::{oneshot, watch};
+use uuid::Uuid;
+
+use crate::catalog_view::CatalogView;
+use crate::reader::{POLL, ReaderError, ReaderSettings};
+pub use live::{Live, LiveDecision};
+use shard::{Record, Shard};
+
+/// How often the ends of the log are asked for.
+const PROOF_INTERVAL: Duration = Duration::from_millis(500);
+/// How long one such question may take.
+const PROOF_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often forgotten sessions are swept out of memory.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
+/// Answers below this age are as good as current, in milliseconds.
+pub const STALE_MS_MIN: u64 = 3_000;
+
+/// Where the log stood for an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct AsOf {
+    /// The account's partition.
+    pub partition: i32,
+    /// The last offset folded; -1 where the partition is empty.
+    pub offset: i64,
+    /// The instant at which the answer was evaluated.
+    pub at: Timestamp,
+}
+
+/// What a view may start from.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    /// `(partition, next offset, clock)`; a partition that is left out is folded from its beginning.
+    pub partitions: Vec<(i32, i64, Timestamp)>,
+    /// `(partition, account, session)`.
+    pub sessions: Vec<(i32, AccountId, SessionState)>,
+}
+
+/// What a reader is shown of one account.
+pub struct Look<'a> {
+    /// The account, if anything is remembered of it.
+    pub account: Option<&'a Account>,
+    /// Every version of every policy.
+    pub policies: &'a Arc<PolicySet>,
+    /// As of where and when.
+    pub as_of: AsOf,
+    /// How old the newest proof is that the view was at the end of the log, in milliseconds.
+    pub stale_ms: u64,
+}
+
+/// What the fold said right after one event.
+#[derive(Clone, Debug)]
+pub struct Folded {
+    /// The event's own place.
+    pub as_of: AsOf,
+    /// What it did; `None` if it was skipped.
+    pub applied: Option<Applied>,
+    /// The verdict on its session.
+    pub verdict: Option<Verdict>,
+    /// The session, if it has not ended.
+    pub session: Option<SessionView>,
+}
+
+/// Every account's state, folded from the log; cheap to clone.
+#[derive(Clone)]
+pub struct HotView {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    shards: Vec<Shard>,
+    catalog: CatalogView,
+    consumer: BaseConsumer,
+    topic: String,
+    stop: AtomicBool,
+    caught_up: watch::Sender<bool>,
+    failure: Mutex<Option<String>>,
+    live: live::Counters,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl HotView {
+    /// Starts to fold from `snapshot`; the catalog must be caught up.
+    pub fn start(settings: &ReaderSettings, catalog: CatalogView, snapshot: Snapshot) -> Result<Self, ReaderError> {
+        let topic = settings.topics.name(Topic::Playback);
+        let consumer = settings.consumer("hot-view")?;
+        let mut shards: Vec<_> = (0..settings.partitions).map(Shard::new).collect();
+        let mut from = TopicPartitionList::new();
+        let mut starts: HashMap<i32, (i64, Timestamp)> =
+            snapshot.partitions.into_iter().map(|(partition, next, clock)| (partition, (next, clock))).collect();
+        for shard in &mut shards {
+            let (next, clock) = starts.remove(&shard.partition()).unwrap_or((0, Timestamp::MIN));
+            shard.begin_at(next, clock);
+            let offset = if next == 0 { Offset::Beginning } else { Offset::Offset(next) };
+            from.add_partition_offset(&topic, shard.partition(), offset)?;
+        }
+        let mut accounts: HashMap<(i32, AccountId), Vec<SessionState>> = HashMap::new();
+        for (partition, account, session) in snapshot.sessions {
+            accounts.entry((partition, account)).or_default().push(session);
+        }
+        for ((partition, id), sessions) in accounts {
+            if let Some(shard) = usize::try_from(partition).ok().and_then(|index| shards.get_mut(index)) {
+                shard.insert(id, Account::from_sessions(sessions));
+            }
+        }
+        consumer.assign(&from)?;
+        let view = Self {
+            inner: Arc::new(Inner {
+                shards,
+                catalog,
+                consumer,
+                topic,
+                stop: AtomicBool::new(false),
+                caught_up: watch::Sender::new(false),
+                failure: Mutex::new(None),
+                live: live::Counters::default(),
+                threads: Mutex::new(Vec::new()),
+            }),
+        };
+        let (folding, proving) = (Arc::clone(&view.inner), Arc::clone(&view.inner));
+        let fold = std::thread::Builder::new().name("hot-view".into()).spawn(move || folding.fold_until_stopped())?;
+        let prove =
+            std::thread::Builder::new().name("hot-view-ends".into()).spawn(move || proving.prove_until_stopped())?;
+        lock(&view.inner.threads).extend([fold, prove]);
+        Ok(view)
+    }
+
+    /// The partition of an account's records.
+    #[must_use]
+    pub fn partition_of(&self, account: &AccountId) -> i32 {
+        partition_of(account.as_str().as_bytes(), self.partitions())
+    }
+
+    fn partitions(&self) -> i32 {
+        i32::try_from(self.inner.shards.len()).unwrap_or(i32::MAX)
+    }
+
+    fn shard(&self, account: &AccountId) -> &Shard {
+        &self.inner.shards[usize::try_from(self.partition_of(account)).unwrap_or_default()]
+    }
+
+    /// Looks at an account as folded so far. `look` runs under the partition's read lock.
+    pub fn look<R>(&self, account: &AccountId, look: impl FnOnce(&Look<'_>) -> R) -> R {
+        let policies = self.inner.catalog.policies();
+        self.shard(account).look(account, &policies, now(), look)
+    }
+
+    /// The verdict on a session as folded so far; `None` if it is unknown.
+    #[must_use]
+    pub fn verdict(&self, account: &AccountId, session: SessionId) -> (Option<Verdict>, AsOf, u64) {
+        self.look(account, |look| {
+            let verdict = look.account.and_then(|known| known.verdict(session, look.as_of.at, look.policies));
+            (verdict, look.as_of, look.stale_ms)
+        })
+    }
+
+    /// Asks to be told what the fold says right after the event `event_id`; ask before appending it.
+    #[must_use]
+    pub fn expect(&self, account: &AccountId, event_id: Uuid) -> Expected {
+        let (told, tell) = oneshot::channel();
+        let shard = self.shard(account);
+        shard.expect(event_id, told);
+        Expected { view: self.clone(), partition: shard.partition(), event_id, tell }
+    }
+
+    /// Whether the record at `offset` has been folded.
+    #[must_use]
+    pub fn has_folded(&self, partition: i32, offset: i64) -> bool {
+        usize::try_from(partition)
+            .ok()
+            .and_then(|index| self.inner.shards.get(index))
+            .is_some_and(|shard| shard.next_offset() > offset)
+    }
+
+    /// Waits for at most `wait` until the record at `offset` has been folded.
+    pub async fn folded(&self, partition: i32, offset: i64, wait: Duration) -> bool {
+        let folded = async {
+            while !self.has_folded(partition, offset) {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(wait, folded).await.is_ok()
+    }
+
+    /// Whether every partition has once been folded to the log's end: before that, answers are
+    /// provisional.
+    #[must_use]
+    pub fn is_caught_up(&self) -> bool {
+        *self.inner.caught_up.borrow()
+    }
+
+    /// Waits until the view [is caught up](Self::is_caught_up).
+    pub async fn caught_up(&self) {
+        let mut caught_up = self.inner.caught_up.subscribe();
+        // The sender lives in `self`, so the channel can't close before this returns.
+        drop(caught_up.wait_for(|done| *done).await);
+    }
+
+    /// Why the view can't go on, if it can't.
+    #[must_use]
+    pub fn failure(&self) -> Option<String> {
+        lock(&self.inner.failure).clone()
+    }
+
+    /// How old the oldest partition's proof is that the view is at the end of the log, in milliseconds.
+    #[must_use]
+    pub fn stale_ms(&self) -> u64 {
+        let now = now();
+        self.inner.shards.iter().map(|shard| shard.stale_ms(now)).max().unwrap_or_default()
+    }
+
+    /// How many records have been folded since the start.
+    #[must_use]
+    pub fn folded_total(&self) -> u64 {
+        self.inner.shards.iter().map(Shard::folded_total).sum()
+    }
+
+    /// The figures of the live page.
+    #[must_use]
+    pub fn live(&self) -> Live {
+        self.inner.live.figures(&self.inner.shards, now())
+    }
+
+    /// Stops folding and waits for the threads; reads go on from memory.
+    pub fn stop(&self) {
+        self.inner.stop.store(true, Ordering::Relaxed);
+        for thread in std::mem::take(&mut *lock(&self.inner.threads)) {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the hot view panicked");
+            }
+        }
+    }
+}
+
+/// A promise of what the fold says right after one event.
+pub struct Expected {
+    view: HotView,
+    partition: i32,
+    event_id: Uuid,
+    tell: oneshot::Receiver<Folded>,
+}
+
+impl Expected {
+    /// Waits for at most `wait`; `None` if the view is further behind than that.
+    pub async fn folded(&mut self, wait: Duration) -> Option<Folded> {
+        tokio::time::timeout(wait, &mut self.tell).await.ok()?.ok()
+    }
+}
+
+impl Drop for Expected {
+    fn drop(&mut self) {
+        if let Ok(index) = usize::try_from(self.partition) {
+            self.view.inner.shards[index].forget_expected(self.event_id);
+        }
+    }
+}
+
+impl Inner {
+    fn fold_until_stopped(&self) {
+        let mut policies = self.catalog.policies();
+        while !self.stop.load(Ordering::Relaxed) {
+            match self.consumer.poll(POLL) {
+                Some(Ok(message)) => {
+                    let Some(shard) =
+                        usize::try_from(message.partition()).ok().and_then(|index| self.shards.get(index))
+                    else {
+                        continue;
+                    };
+                    let record = Record {
+                        offset: message.offset(),
+                        stamp: message.timestamp().to_millis().map_or(Timestamp::MIN, Timestamp::from_millis),
+                        key: message.key(),
+                        value: message.payload().unwrap_or_default(),
+                    };
+                    shard.fold(&record, &mut policies, &self.catalog, &self.live, &self.stop);
+                }
+                Some(Err(KafkaError::PartitionEOF(partition))) => self.note_end(partition),
+                Some(Err(error)) => self.note_error(&error),
+                None => {}
+            }
+        }
+        if let Err(error) = self.consumer.unassign() {
+            tracing::debug!(%error, "leaving the playback topic");
+        }
+    }
+
+    /// The end may lie behind what is no record (a transaction's marker): the consumer's position tells.
+    fn note_end(&self, partition: i32) {
+        let position = self
+            .consumer
+            .position()
+            .ok()
+            .and_then(|positions| positions.find_partition(&self.topic, partition)?.offset().to_raw());
+        let shard = usize::try_from(partition).ok().and_then(|index| self.shards.get(index));
+        if let (Some(shard), Some(position)) = (shard, position) {
+            shard.advance_to(position);
+        }
+    }
+
+    fn note_error(&self, error: &KafkaError) {
+        let lost = matches!(
+            error.rdkafka_error_code(),
+            Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange)
+        );
+        if lost {
+            tracing::error!(%error, "the log does not hold the offset that the read model ends at");
+            *lock(&self.failure) = Some(format!("the log does not hold the read model's offsets: {error}"));
+        } else {
+            tracing::warn!(%error, "reading the playback topic");
+        }
+    }
+
+    /// A quiet partition isn't an outage: an end that isn't above the position proves "at the end" as of
+    /// the moment at which it was asked for.
+    fn prove_until_stopped(&self) {
+        let mut swept_at = std::time::Instant::now();
+        while !self.stop.load(Ordering::Relaxed) {
+            let asked_at = now();
+            match self.ends() {
+                Ok(ends) => {
+                    for (partition, end) in ends {
+                        if let Some(shard) = usize::try_from(partition).ok().and_then(|index| self.shards.get(index)) {
+                            shard.note_end(end, asked_at);
+                        }
+                    }
+                }
+                Err(error) => tracing::debug!(%error, "the ends of the log are not known"),
+            }
+            if !*self.caught_up.borrow() && self.shards.iter().all(Shard::is_proven) {
+                self.live.begin();
+                self.caught_up.send_replace(true);
+            }
+            self.live.tick();
+            if swept_at.elapsed() >= SWEEP_INTERVAL {
+                swept_at = std::time::Instant::now();
+                self.shards.iter().for_each(Shard::sweep);
+            }
+            // While it catches up, its readiness should not wait for the next round.
+            let pause = if *self.caught_up.borrow() { PROOF_INTERVAL } else { PROOF_INTERVAL / 20 };
+            std::thread::sleep(pause);
+        }
+    }
+
+    fn ends(&self) -> Result<Vec<(i32, i64)>, KafkaError> {
+        let mut asked = TopicPartitionList::new();
+        for shard in &self.shards {
+            asked.add_partition_offset(&self.topic, shard.partition(), Offset::End)?;
+        }
+        // One request for all partitions: "the offset for the time -1" is the end.
+        let answered = self.consumer.offsets_for_times(asked, PROOF_TIMEOUT)?;
+        Ok(answered
+            .elements()
+            .iter()
+            .filter(|element| element.error().is_ok())
+            .filter_map(|element| Some((element.partition(), element.offset().to_raw().filter(|end| *end >= 0)?)))
+            .collect())
+    }
+}
+
+/// The node's clock. It decides nothing: it only bounds up to when leases are compared between events.
+fn now() -> Timestamp {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_millis(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A decision with its account, as the live page shows it.
+pub(crate) struct Decided {
+    account: AccountId,
+    partition: i32,
+    decision: Decision,
+}

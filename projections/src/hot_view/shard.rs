@@ -1,0 +1,318 @@
+//! One partition of the hot view.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use pulsegate_domain::account::{Account, Applied, Decision, Observe, Place, UnknownPolicy, key_matches};
+use pulsegate_domain::event::{self, PlaybackEvent};
+use pulsegate_domain::ids::AccountId;
+use pulsegate_domain::policy::PolicySet;
+use pulsegate_domain::time::Timestamp;
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+use super::{AsOf, Decided, Folded, Look, live};
+use crate::catalog_view::CatalogView;
+
+/// How long the fold reads the catalog on, at a time, for a policy that it doesn't know.
+const CATALOG_WAIT: Duration = Duration::from_secs(5);
+
+/// A record of the playback topic.
+pub(super) struct Record<'a> {
+    pub(super) offset: i64,
+    pub(super) stamp: Timestamp,
+    pub(super) key: Option<&'a [u8]>,
+    pub(super) value: &'a [u8],
+}
+
+/// The accounts of one partition and where their fold stands.
+pub(super) struct Shard {
+    partition: i32,
+    state: RwLock<State>,
+    /// Behind the last record folded; beside `state` so that a waiter need not lock.
+    next_offset: AtomicI64,
+    folded: AtomicU64,
+    proof: Mutex<Proof>,
+    expected: Mutex<HashMap<Uuid, oneshot::Sender<Folded>>>,
+    expected_count: AtomicUsize,
+}
+
+struct State {
+    accounts: HashMap<AccountId, Account, foldhash::fast::RandomState>,
+    clock: Timestamp,
+    last_offset: i64,
+}
+
+/// Up to when the view is known to have been at the end of the log.
+#[derive(Clone, Copy, Default)]
+struct Proof {
+    proven_at: Option<Timestamp>,
+    /// An end that was above the position when it was noted, and when it was asked for.
+    pending: Option<(i64, Timestamp)>,
+}
+
+impl Proof {
+    fn settle(&mut self, next_offset: i64) {
+        if let Some((end, asked_at)) = self.pending
+            && next_offset >= end
+        {
+            self.proven_at = self.proven_at.max(Some(asked_at));
+            self.pending = None;
+        }
+    }
+}
+
+impl Shard {
+    pub(super) fn new(partition: i32) -> Self {
+        Self {
+            partition,
+            state: RwLock::new(State { accounts: HashMap::default(), clock: Timestamp::MIN, last_offset: -1 }),
+            next_offset: AtomicI64::new(0),
+            folded: AtomicU64::new(0),
+            proof: Mutex::default(),
+            expected: Mutex::default(),
+            expected_count: AtomicUsize::new(0),
+        }
+    }
+
+    pub(super) const fn partition(&self) -> i32 {
+        self.partition
+    }
+
+    pub(super) fn begin_at(&mut self, next_offset: i64, clock: Timestamp) {
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        state.clock = clock;
+        state.last_offset = next_offset - 1;
+        *self.next_offset.get_mut() = next_offset;
+    }
+
+    pub(super) fn insert(&mut self, id: AccountId, account: Account) {
+        self.state.get_mut().unwrap_or_else(PoisonError::into_inner).accounts.insert(id, account);
+    }
+
+    pub(super) fn next_offset(&self) -> i64 {
+        self.next_offset.load(Ordering::Acquire)
+    }
+
+    pub(super) fn folded_total(&self) -> u64 {
+        self.folded.load(Ordering::Relaxed)
+    }
+
+    /// Folds one record. What can't be read, stands under a foreign key or names a policy that the
+    /// catalog's end doesn't hold is skipped alone; it moves the clock all the same.
+    pub(super) fn fold(
+        &self,
+        record: &Record<'_>,
+        policies: &mut Arc<PolicySet>,
+        catalog: &CatalogView,
+        live: &live::Counters,
+        stop: &AtomicBool,
+    ) {
+        let decoded = match event::decode::<PlaybackEvent>(record.value) {
+            Ok(envelope) if key_matches(record.key, envelope.event.account_id()) => Ok(envelope),
+            Ok(_) => Err("its key is not its account".to_owned()),
+            Err(error) => Err(error.to_string()),
+        };
+        if let Ok(envelope) = &decoded
+            && let Some(reference) = envelope.event.policy()
+            && policies.get(reference).is_none()
+        {
+            // Kafka away means that nobody knows: the fold waits rather than guesses.
+            while catalog.read_on_for(reference, CATALOG_WAIT).is_none() && !stop.load(Ordering::Relaxed) {
+                tracing::warn!(policy = %reference, "waiting for the catalog");
+            }
+            *policies = catalog.policies();
+        }
+        {
+            let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+            state.clock = state.clock.max(record.stamp);
+            state.last_offset = record.offset;
+            let place = Place { offset: record.offset, at: state.clock };
+            let skipped = match &decoded {
+                Ok(envelope) => {
+                    let applied = self.apply(&mut state, &envelope.id, &envelope.event, place, policies, live);
+                    applied.err().map(|error| error.to_string())
+                }
+                Err(error) => Some(error.clone()),
+            };
+            if let Some(error) = skipped {
+                metrics::counter!("pulsegate_hot_view_skipped_total").increment(1);
+                tracing::warn!(partition = self.partition, offset = record.offset, %error, "skipped a record");
+            }
+        }
+        self.folded.fetch_add(1, Ordering::Relaxed);
+        self.advance_to(record.offset + 1);
+    }
+
+    fn apply(
+        &self,
+        state: &mut State,
+        event_id: &str,
+        event: &PlaybackEvent,
+        place: Place,
+        policies: &PolicySet,
+        live: &live::Counters,
+    ) -> Result<Applied, UnknownPolicy> {
+        let id = event.account_id();
+        let mut observer = Watcher { account: id, partition: self.partition, live };
+        let account = match state.accounts.get_mut(id) {
+            Some(account) => account,
+            None => state.accounts.entry(id.clone()).or_default(),
+        };
+        let applied = account.apply(event_id, event, place, policies, &mut observer);
+        if matches!(event, PlaybackEvent::Heartbeat(_)) {
+            live.heartbeat();
+        }
+        if self.expected_count.load(Ordering::Acquire) > 0 {
+            self.tell(event_id, event, place, applied.as_ref().ok().copied(), account, policies);
+        }
+        if account.is_empty() {
+            state.accounts.remove(id);
+        }
+        applied
+    }
+
+    /// Tells whoever waits for this event what the fold says right after it.
+    fn tell(
+        &self,
+        event_id: &str,
+        event: &PlaybackEvent,
+        place: Place,
+        applied: Option<Applied>,
+        account: &Account,
+        policies: &PolicySet,
+    ) {
+        let Some(waiter) = Uuid::try_parse(event_id).ok().and_then(|id| self.take_expected(id)) else { return };
+        let session = applied.map(|applied| applied.session).or(event.session_id());
+        let folded = Folded {
+            as_of: AsOf { partition: self.partition, offset: place.offset, at: place.at },
+            applied,
+            verdict: session.and_then(|id| account.verdict(id, place.at, policies)),
+            session: session.and_then(|id| account.session_view(id, place.at, policies)),
+        };
+        // A waiter that has given up has dropped its end; the fold goes on.
+        drop(waiter.send(folded));
+    }
+
+    /// Sets the position, also past what is no record.
+    pub(super) fn advance_to(&self, next_offset: i64) {
+        self.next_offset.fetch_max(next_offset, Ordering::Release);
+    }
+
+    /// Notes an end of the log: `end` was it when it was asked for at `asked_at`.
+    pub(super) fn note_end(&self, end: i64, asked_at: Timestamp) {
+        let mut proof = self.proof.lock().unwrap_or_else(PoisonError::into_inner);
+        let next_offset = self.next_offset();
+        proof.settle(next_offset);
+        if next_offset >= end {
+            proof.proven_at = proof.proven_at.max(Some(asked_at));
+            proof.pending = None;
+        } else if proof.pending.is_none() {
+            // An older one that is not reached yet is kept: replaced each time, it might never be.
+            proof.pending = Some((end, asked_at));
+        }
+    }
+
+    fn proven_at(&self) -> Option<Timestamp> {
+        let mut proof = self.proof.lock().unwrap_or_else(PoisonError::into_inner);
+        proof.settle(self.next_offset());
+        proof.proven_at
+    }
+
+    pub(super) fn is_proven(&self) -> bool {
+        self.proven_at().is_some()
+    }
+
+    pub(super) fn stale_ms(&self, now: Timestamp) -> u64 {
+        let clock = self.state.read().unwrap_or_else(PoisonError::into_inner).clock;
+        now.ms_since(self.evaluated_at(clock, now))
+    }
+
+    /// The instant at which an answer between events is evaluated: the node's clock, but no later than
+    /// the view was known to be at the end of the log, so that an outage freezes leases and blocks nobody.
+    fn evaluated_at(&self, clock: Timestamp, now: Timestamp) -> Timestamp {
+        let proven_at = self.proven_at().unwrap_or(Timestamp::MIN);
+        clock.max(now.min(proven_at))
+    }
+
+    pub(super) fn look<R>(
+        &self,
+        account: &AccountId,
+        policies: &Arc<PolicySet>,
+        now: Timestamp,
+        look: impl FnOnce(&Look<'_>) -> R,
+    ) -> R {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        let at = self.evaluated_at(state.clock, now);
+        look(&Look {
+            account: state.accounts.get(account),
+            policies,
+            as_of: AsOf { partition: self.partition, offset: state.last_offset, at },
+            stale_ms: now.ms_since(at),
+        })
+    }
+
+    pub(super) fn expect(&self, event_id: Uuid, tell: oneshot::Sender<Folded>) {
+        self.expected.lock().unwrap_or_else(PoisonError::into_inner).insert(event_id, tell);
+        self.expected_count.fetch_add(1, Ordering::Release);
+    }
+
+    fn take_expected(&self, event_id: Uuid) -> Option<oneshot::Sender<Folded>> {
+        let waiter = self.expected.lock().unwrap_or_else(PoisonError::into_inner).remove(&event_id)?;
+        self.expected_count.fetch_sub(1, Ordering::Release);
+        Some(waiter)
+    }
+
+    pub(super) fn forget_expected(&self, event_id: Uuid) {
+        drop(self.take_expected(event_id));
+    }
+
+    /// Frees the memory of what nobody can ask for any more.
+    pub(super) fn sweep(&self) {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let clock = state.clock;
+        state.accounts.retain(|_, account| {
+            account.forget(clock, &mut ());
+            !account.is_empty()
+        });
+    }
+
+    /// Counts what runs: `(accounts with a stream, streams, waiting)`.
+    pub(super) fn count(&self, now: Timestamp) -> (u64, u64, u64) {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        let at = self.evaluated_at(state.clock, now);
+        let mut figures = (0, 0, 0);
+        for account in state.accounts.values() {
+            let live = account.open().iter().filter(|session| session.is_live(at));
+            let (holding, waiting) =
+                live.fold(
+                    (0, 0),
+                    |(holding, waiting), session| {
+                        if session.holds_slot() { (holding + 1, waiting) } else { (holding, waiting + 1) }
+                    },
+                );
+            figures.0 += u64::from(holding > 0);
+            figures.1 += holding;
+            figures.2 += waiting;
+        }
+        figures
+    }
+}
+
+struct Watcher<'a> {
+    account: &'a AccountId,
+    partition: i32,
+    live: &'a live::Counters,
+}
+
+impl Observe for Watcher<'_> {
+    fn decided(&mut self, decision: impl FnOnce() -> Decision) {
+        self.live.decided(|| Decided {
+            account: self.account.clone(),
+            partition: self.partition,
+            decision: decision(),
+        });
+    }
+}

@@ -1,0 +1,53 @@
+//! Reading a topic outside of any group: what the views in memory share.
+
+use std::time::Duration;
+
+use pulsegate_domain::topic::TopicNames;
+use rdkafka::ClientConfig;
+use rdkafka::consumer::BaseConsumer;
+use thiserror::Error;
+
+/// How long a poll waits: long enough not to spin, short enough to notice a stop.
+pub(crate) const POLL: Duration = Duration::from_millis(100);
+
+/// Where to read.
+#[derive(Clone, Debug)]
+pub struct ReaderSettings {
+    /// Bootstrap servers and security.
+    pub client: ClientConfig,
+    /// The deployment's topics.
+    pub topics: TopicNames,
+    /// The partitions of the playback topic.
+    pub partitions: i32,
+}
+
+/// Why reading could not begin.
+#[derive(Debug, Error)]
+pub enum ReaderError {
+    /// Kafka's client refused.
+    #[error("kafka: {0}")]
+    Kafka(#[from] rdkafka::error::KafkaError),
+    /// No thread could be had.
+    #[error("no thread: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+impl ReaderSettings {
+    /// A consumer that is assigned by hand and commits nothing; `purpose` names its group, which
+    /// librdkafka demands but nothing reads.
+    pub(crate) fn consumer(&self, purpose: &str) -> Result<BaseConsumer, rdkafka::error::KafkaError> {
+        self.client
+            .clone()
+            .set("group.id", format!("{}{purpose}", self.topics.prefix()))
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("enable.partition.eof", "true")
+            // A position that the log doesn't hold must be an error: starting over would fold twice.
+            .set("auto.offset.reset", "error")
+            .set("fetch.wait.max.ms", "250")
+            // Behind, a full queue is refilled at once instead of after a second.
+            .set("fetch.queue.backoff.ms", "5")
+            .set("queued.max.messages.kbytes", "32768")
+            .create()
+    }
+}

@@ -1,0 +1,11 @@
+//! The projections on a real Kafka and a real `PostgreSQL`, each test with topics and a database of its
+//! own. However it is run, killed, doubled or split, the tables must be what a straight recount of the
+//! log says.
+
+mod exactly_once;
+mod households;
+mod poison;
+mod reads;
+mod recount;
+mod services;
+mod splits;

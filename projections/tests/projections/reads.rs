@@ -1,0 +1,44 @@
+//! Migrations, and what readers see before and after.
+
+use pulsegate_projections::active_sessions::{self, KnownAccount};
+use pulsegate_projections::runner::Position;
+
+use crate::services::on_a_database;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_that_migrate_at_once_and_again_install_each_version_once() {
+    on_a_database(async |pool| {
+        sqlx::raw_sql(
+            "drop schema pulsegate, active_sessions, active_sessions_v1 cascade; drop table _sqlx_migrations;",
+        )
+        .execute(pool)
+        .await
+        .unwrap();
+        let nodes = (0..4).map(|_| pulsegate_projections::migrate(pool));
+        for node in futures_util::future::join_all(nodes).await {
+            node.unwrap();
+        }
+        pulsegate_projections::migrate(pool).await.unwrap();
+        let installed: Vec<(String, i32, String)> =
+            sqlx::query_as("select name, version, detail from pulsegate.projection_history where what = 'installed'")
+                .fetch_all(pool)
+                .await
+                .unwrap();
+        assert_eq!(installed, [("active_sessions".to_owned(), 1, "live".to_owned())]);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn before_anything_was_folded_nothing_is_known() {
+    on_a_database(async |pool| {
+        let id = "account-1".parse().unwrap();
+        let KnownAccount { account, partition, position } = active_sessions::account(pool, &id).await.unwrap();
+        assert!(account.is_empty());
+        assert_eq!((partition, position), (None, Position::START));
+        assert!(active_sessions::decisions(pool, &id, 10, None).await.unwrap().is_empty());
+        let snapshot = active_sessions::load_partitions(pool).await.unwrap();
+        assert!(snapshot.partitions.is_empty() && snapshot.sessions.is_empty());
+    })
+    .await;
+}

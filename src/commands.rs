@@ -1,0 +1,109 @@
+//! The command line: one binary, a subcommand a role or a task.
+//!
+//! Exit codes: 0 done, 1 failed, 2 wrong usage, 64 wrong configuration.
+
+mod events;
+mod projection;
+mod serve;
+mod telemetry;
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+
+use crate::config::Config;
+use crate::simulate::{self, SimulateArgs};
+
+/// Wrong configuration (`EX_USAGE` of sysexits).
+const EXIT_CONFIGURATION: u8 = 64;
+
+/// Playback backend of a media streaming service: who may watch, decided by the order of one log.
+#[derive(Debug, Parser)]
+#[command(
+    name = "pulsegate",
+    version,
+    about,
+    after_help = "Settings are PULSEGATE_… variables; `pulsegate config` prints what is in force."
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// All roles in one process
+    Up,
+    /// The HTTP role alone
+    Api,
+    /// The projections alone: all, or those named
+    Project {
+        /// Projections to run
+        names: Vec<String>,
+    },
+    /// Look at projections
+    #[command(subcommand)]
+    Projection(projection::ProjectionCommand),
+    /// Look at the log
+    #[command(subcommand)]
+    Events(events::EventsCommand),
+    /// Viewers over HTTP, seeded, with misbehaving players
+    Simulate(SimulateArgs),
+    /// Bring the database's schema up to date
+    Migrate,
+    /// Print what is in force, without secrets
+    Config {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Runs the command that was asked for.
+pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    let config = match Config::read(&std::env::vars().filter(|(name, _)| name.starts_with("PULSEGATE_")).collect()) {
+        Ok(config) => config,
+        Err(problems) => {
+            for problem in problems {
+                eprintln!("pulsegate: {problem}");
+            }
+            return Ok(ExitCode::from(EXIT_CONFIGURATION));
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("failed to start tokio")?;
+    let code = runtime.block_on(dispatch(cli.command, config));
+    // A librdkafka call in a blocking task has its own bound; a stop does not wait for it for long.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    code
+}
+
+async fn dispatch(command: Command, config: Config) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Up => serve::run(config, serve::Roles { api: true, project: Some(Vec::new()) }).await,
+        Command::Api => serve::run(config, serve::Roles { api: true, project: None }).await,
+        Command::Project { names } => serve::run(config, serve::Roles { api: false, project: Some(names) }).await,
+        Command::Projection(command) => projection::run(&config, command).await,
+        Command::Events(command) => events::run(&config, command).await,
+        Command::Simulate(args) => {
+            let report = simulate::run(args, telemetry::stop_signal()).await?;
+            Ok(if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+        Command::Migrate => {
+            let pool = serve::pool(&config)?;
+            pulsegate_projections::migrate(&pool).await.context("failed to migrate the database")?;
+            println!("the database is up to date");
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Config { json } => {
+            if json {
+                println!("{}", serde_json::to_string_pretty(config.shown())?);
+            } else {
+                for (variable, shown) in config.shown() {
+                    println!("{variable}={}  # {}", shown.value, shown.from);
+                }
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}

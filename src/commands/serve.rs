@@ -1,0 +1,304 @@
+//! The roles that stay up: the HTTP side, the projections, or both in one process.
+//!
+//! Start: trace, configuration, addresses bound, the log's topics verified, the catalog and the read
+//! model's snapshot read, the hot view folding; then requests. Stop: not ready, drain, flush, leave the
+//! group, exit 0 within the grace.
+
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use pulsegate_api::admin::AdminServer;
+use pulsegate_api::playback::{Playback, PlaybackSettings, Readiness};
+use pulsegate_api::{ApiSettings, ApiState, Reads};
+use pulsegate_projections::active_sessions;
+use pulsegate_projections::catalog_view::CatalogView;
+use pulsegate_projections::hot_view::{HotView, Snapshot};
+use pulsegate_projections::reader::ReaderSettings;
+use pulsegate_projections::registry::{self, Dependencies, Registered};
+use pulsegate_projections::runner::RunError;
+use pulsegate_write_side::{EventLog, LogSettings, TopicsError, ensure_topics};
+use sqlx::PgPool;
+use sqlx::postgres::PgPoolOptions;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::telemetry;
+use crate::config::Config;
+
+/// How long a start waits for Kafka and PostgreSQL before it goes on with what it has.
+const START_WAIT: Duration = Duration::from_secs(10);
+/// How long a connection to PostgreSQL may take.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a stop waits for records under way to be acknowledged.
+const FLUSH_WAIT: Duration = Duration::from_secs(5);
+/// How long after a failure the topics are verified again.
+const VERIFY_AGAIN: Duration = Duration::from_secs(2);
+/// Most records under way to Kafka.
+const QUEUE_MAX: usize = 100_000;
+
+/// Which roles a process has.
+pub(crate) struct Roles {
+    pub(crate) api: bool,
+    /// The projections to run; all where the list is empty.
+    pub(crate) project: Option<Vec<String>>,
+}
+
+/// A pool that connects when it is first asked.
+pub(crate) fn pool(config: &Config) -> anyhow::Result<PgPool> {
+    PgPoolOptions::new()
+        .max_connections(config.database_connections)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .connect_lazy(&config.database_url)
+        .context("failed to read PULSEGATE_DATABASE_URL")
+}
+
+/// The reading side's settings.
+pub(crate) fn reader_settings(config: &Config) -> ReaderSettings {
+    ReaderSettings { client: config.kafka.clone(), topics: config.topics.clone(), partitions: config.partitions }
+}
+
+fn log_settings(config: &Config) -> LogSettings {
+    LogSettings {
+        client: config.kafka.clone(),
+        topics: config.topics.clone(),
+        partitions: config.partitions,
+        replication: -1,
+        queue_max: QUEUE_MAX,
+        ack_timeout: config.ack_timeout,
+    }
+}
+
+/// Runs the roles until told to stop.
+pub(crate) async fn run(config: Config, roles: Roles) -> anyhow::Result<ExitCode> {
+    telemetry::start_logging(&config);
+    let metrics = pulsegate_api::admin::install_metrics().context("failed to install the metrics recorder")?;
+    let projections = chosen(roles.project)?;
+    // Bound before anything else is begun: a port that is taken should say so at once.
+    let admin_listener = std::net::TcpListener::bind(config.admin_listen)
+        .with_context(|| format!("failed to listen on PULSEGATE_ADMIN_LISTEN={}", config.admin_listen))?;
+    let listener = match roles.api {
+        true => Some(
+            TcpListener::bind(config.listen)
+                .await
+                .with_context(|| format!("failed to listen on PULSEGATE_LISTEN={}", config.listen))?,
+        ),
+        false => None,
+    };
+    let health = Arc::new(Health::default());
+    let asked = Arc::clone(&health);
+    let admin = AdminServer::start(admin_listener, metrics, Arc::new(move || asked.readiness()))
+        .context("failed to serve the admin port")?;
+    tracing::info!(address = %admin.address(), "admin port: /livez, /readyz, /metrics");
+
+    let shutdown = CancellationToken::new();
+    let signalled = shutdown.clone();
+    tokio::spawn(async move {
+        telemetry::stop_signal().await;
+        tracing::info!("stopping");
+        signalled.cancel();
+    });
+    let served = tokio::select! {
+        biased;
+        served = serve(&config, &health, listener, projections, shutdown.clone()) => served,
+        () = overdue(&shutdown, config.shutdown_grace) => {
+            tracing::warn!(grace = ?config.shutdown_grace, "not everything ended within the grace");
+            Ok(())
+        }
+    };
+    drop(admin);
+    match served {
+        Err(error) if error.downcast_ref::<TopicsError>().is_some_and(is_mismatch) => {
+            eprintln!("pulsegate: {error:#}");
+            Ok(ExitCode::from(super::EXIT_CONFIGURATION))
+        }
+        served => served.map(|()| ExitCode::SUCCESS),
+    }
+}
+
+async fn overdue(shutdown: &CancellationToken, grace: Duration) {
+    shutdown.cancelled().await;
+    tokio::time::sleep(grace).await;
+}
+
+/// The projections of these names; all of them where none is named; none where the role isn't wanted.
+fn chosen(names: Option<Vec<String>>) -> anyhow::Result<Vec<&'static Registered>> {
+    match names {
+        None => Ok(Vec::new()),
+        Some(names) if names.is_empty() => Ok(registry::REGISTERED.to_vec()),
+        Some(names) => names
+            .iter()
+            .map(|name| {
+                registry::find(name).with_context(|| {
+                    let known: Vec<_> = registry::REGISTERED.iter().map(|known| known.name).collect();
+                    format!("there is no projection {name:?}; there are: {}", known.join(", "))
+                })
+            })
+            .collect(),
+    }
+}
+
+/// Whether this process may be sent requests.
+#[derive(Default)]
+struct Health {
+    playback: OnceLock<Playback>,
+    /// Set where nothing more than its start makes a process ready.
+    started: AtomicBool,
+    stopping: AtomicBool,
+}
+
+impl Health {
+    fn readiness(&self) -> Readiness {
+        if self.stopping.load(Ordering::Relaxed) {
+            return Readiness { ready: false, reasons: vec!["stopping".to_owned()] };
+        }
+        match self.playback.get() {
+            Some(playback) => playback.readiness(),
+            None if self.started.load(Ordering::Relaxed) => Readiness { ready: true, reasons: Vec::new() },
+            None => Readiness { ready: false, reasons: vec!["starting".to_owned()] },
+        }
+    }
+}
+
+async fn serve(
+    config: &Config,
+    health: &Health,
+    listener: Option<TcpListener>,
+    projections: Vec<&'static Registered>,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let pool = pool(config)?;
+    verify_topics(config, &shutdown).await?;
+    let readers = reader_settings(config);
+    let catalog = CatalogView::start(&readers).context("failed to read the catalog")?;
+    if !catalog.caught_up(START_WAIT).await {
+        tracing::warn!("Kafka is away: going on with the read model; answers are provisional");
+    }
+
+    let mut tasks = JoinSet::new();
+    for projection in projections {
+        let dependencies = Dependencies {
+            pool: pool.clone(),
+            kafka: config.kafka.clone(),
+            topics: config.topics.clone(),
+            policies: Arc::new(catalog.clone()),
+        };
+        tracing::info!(%projection, "projecting");
+        tasks.spawn((projection.run)(dependencies, shutdown.clone()));
+    }
+
+    let mut answering = None;
+    if let Some(listener) = listener {
+        let view =
+            HotView::start(&readers, catalog.clone(), snapshot(&pool).await).context("failed to fold the log")?;
+        let log = EventLog::connect(&log_settings(config)).context("failed to connect to the log")?;
+        let settings = PlaybackSettings { view_wait: config.view_wait, ..PlaybackSettings::default() };
+        let playback = Playback::new(log.clone(), view.clone(), catalog.clone(), log_settings(config), settings);
+        drop(health.playback.set(playback.clone()));
+        let api_settings = ApiSettings { cors_origins: config.cors_origins.clone(), ..ApiSettings::default() };
+        let drain_time_max = api_settings.drain_time_max;
+        let reads = Reads::new(pool.clone(), readers.clone());
+        let router = pulsegate_api::router(ApiState::new(playback, reads, api_settings));
+        tracing::info!(address = %listener.local_addr()?, "listening");
+        let stopped = shutdown.clone();
+        let server = pulsegate_api::serve(listener, router, stopped.cancelled_owned(), drain_time_max);
+        tasks.spawn(async move {
+            if let Err(error) = server.await {
+                tracing::error!(%error, "the server ended");
+            }
+            Ok(())
+        });
+        answering = Some((log, view));
+    }
+    health.started.store(true, Ordering::Relaxed);
+
+    let ended = supervise(&mut tasks, &shutdown).await;
+    health.stopping.store(true, Ordering::Relaxed);
+    while tasks.join_next().await.is_some() {}
+    if let Some((log, view)) = answering {
+        if !log.flush(FLUSH_WAIT).await {
+            tracing::warn!("records were still under way; whoever sent them was told that they are not acknowledged");
+        }
+        // Both stop threads, which wait for a poll to end.
+        tokio::task::spawn_blocking(move || view.stop()).await?;
+    }
+    tokio::task::spawn_blocking(move || catalog.stop()).await?;
+    ended
+}
+
+/// Waits for the stop; a role that ends by itself before is a failure.
+async fn supervise(tasks: &mut JoinSet<Result<(), RunError>>, shutdown: &CancellationToken) -> anyhow::Result<()> {
+    tokio::select! {
+        biased;
+        () = shutdown.cancelled() => Ok(()),
+        ended = tasks.join_next() => {
+            shutdown.cancel();
+            match ended {
+                Some(Ok(Ok(()))) | None => anyhow::bail!("a role ended by itself"),
+                Some(Ok(Err(error))) => Err(error).context("a projection ended by itself"),
+                Some(Err(panic)) => Err(panic).context("a role panicked"),
+            }
+        }
+    }
+}
+
+const fn is_mismatch(error: &TopicsError) -> bool {
+    matches!(error, TopicsError::Mismatch(_))
+}
+
+/// Makes and verifies the topics. Kafka away is no reason not to start: checks are answered from the
+/// read model, and the topics are verified as soon as it is back.
+async fn verify_topics(config: &Config, shutdown: &CancellationToken) -> anyhow::Result<()> {
+    let settings = log_settings(config);
+    match tokio::time::timeout(START_WAIT, ensure_topics(&settings)).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) if is_mismatch(&error) => Err(error.into()),
+        away => {
+            if let Ok(Err(error)) = away {
+                tracing::warn!(%error, "the topics could not be verified");
+            }
+            let shutdown = shutdown.clone();
+            tokio::spawn(async move {
+                loop {
+                    tokio::select! {
+                        () = shutdown.cancelled() => return,
+                        () = tokio::time::sleep(VERIFY_AGAIN) => {}
+                    }
+                    match ensure_topics(&settings).await {
+                        Ok(()) => return,
+                        Err(error) if is_mismatch(&error) => {
+                            tracing::error!(%error, "the topics are not what this deployment needs");
+                            shutdown.cancel();
+                            return;
+                        }
+                        Err(error) => tracing::debug!(%error, "the topics could not be verified yet"),
+                    }
+                }
+            });
+            Ok(())
+        }
+    }
+}
+
+/// The read model's sessions and offsets; without a database the log is folded from its beginning, which
+/// takes longer and says the same.
+async fn snapshot(pool: &PgPool) -> Snapshot {
+    let begun = std::time::Instant::now();
+    match tokio::time::timeout(START_WAIT, active_sessions::load_partitions(pool)).await {
+        Ok(Ok(snapshot)) => {
+            tracing::info!(sessions = snapshot.sessions.len(), took = ?begun.elapsed(), "read the read model's snapshot");
+            snapshot
+        }
+        Ok(Err(error)) => {
+            tracing::warn!(%error, "no snapshot: folding the log from its beginning (is the database migrated?)");
+            Snapshot::default()
+        }
+        Err(_) => {
+            tracing::warn!("no snapshot: the database did not answer; folding the log from its beginning");
+            Snapshot::default()
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! pulsegate as its users meet it: the real binary, real Kafka, real PostgreSQL, real HTTP.
+//!
+//! Every answer that a test collects names its place in the log, so each test ends in a recount: the log
+//! is read back and `StraightLine`, which knows only the rules, says what each answer should have been.
+
+#[path = "../domain/tests/domain/straight_line.rs"]
+mod straight_line;
+
+#[path = "pulsegate/crashes.rs"]
+mod crashes;
+#[path = "pulsegate/deployment.rs"]
+mod deployment;
+#[path = "pulsegate/households.rs"]
+mod households;
+#[path = "pulsegate/main_job.rs"]
+mod main_job;
+#[path = "pulsegate/outages.rs"]
+mod outages;
+#[path = "pulsegate/pages.rs"]
+mod pages;
+#[path = "pulsegate/races.rs"]
+mod races;
+#[path = "pulsegate/recount.rs"]
+mod recount;

@@ -1,0 +1,331 @@
+//! The log as its writer sees it: append, and learn where the record came to stand.
+
+mod lane;
+mod meters;
+mod producer;
+mod slot;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use pulsegate_domain::topic::{Topic, partition_of};
+use rdkafka::error::KafkaError;
+use thiserror::Error;
+use tokio::sync::{Notify, oneshot};
+
+use self::lane::Lane;
+use self::meters::Meters;
+use self::producer::{Generation, QUEUE_BYTES_MAX, Ticket};
+use self::slot::Slot;
+use crate::record::{AppendError, Appended, Record};
+use crate::settings::LogSettings;
+
+/// Why the log cannot be written.
+#[derive(Debug, Error)]
+pub enum ConnectError {
+    /// librdkafka refuses its configuration.
+    #[error("make a Kafka producer: {0}")]
+    Producer(#[from] KafkaError),
+    /// No thread for delivery reports.
+    #[error("start the producer's thread: {0}")]
+    Thread(#[from] io::Error),
+}
+
+/// The log, to append to. Clones share one producer.
+#[derive(Clone)]
+pub struct EventLog {
+    inner: Arc<Inner>,
+}
+
+type Answer = Result<Appended, AppendError>;
+
+struct Pending {
+    record: Record,
+    ticket: Ticket,
+}
+
+struct Address {
+    topic: Topic,
+    name: Arc<str>,
+    partition: i32,
+}
+
+/// What all clones share, and the producer's callbacks.
+struct Inner {
+    queue_max: usize,
+    ack_timeout: Duration,
+    /// For each topic its first lane and how many it has.
+    topics: [(usize, i32); Topic::ALL.len()],
+    addresses: Vec<Address>,
+    lanes: Vec<Lane<Pending>>,
+    slot: Slot,
+    in_flight: AtomicUsize,
+    weight: AtomicUsize,
+    /// Spreads records without a key.
+    keyless: AtomicUsize,
+    idle: Notify,
+    meters: Meters,
+}
+
+impl EventLog {
+    /// Makes the producer. The broker is reached in the background: a log that is away shows at the
+    /// first append. Metrics go to the recorder that is installed now.
+    pub fn connect(settings: &LogSettings) -> Result<Self, ConnectError> {
+        let inner = Arc::new_cyclic(|inner| Inner::new(settings, Slot::new(producer::config(settings), inner.clone())));
+        inner.slot.start()?;
+        Ok(Self { inner })
+    }
+
+    /// Appends a record and waits for the broker to say where it stands.
+    ///
+    /// Once this has been polled the record is on its way, also if the caller stops waiting.
+    pub async fn append(&self, record: Record) -> Result<Appended, AppendError> {
+        let (pending, answer) = self.inner.ticket(record)?;
+        let since = pending.ticket.since;
+        let lane = pending.ticket.lane;
+        if let Some(batch) = self.inner.lanes[lane].admit([pending]) {
+            self.inner.drive(lane, batch);
+        }
+        self.inner.wait(answer, since).await
+    }
+
+    /// Appends records together; each has its own answer, in the order given. Those of one key keep
+    /// their order in the log.
+    pub async fn append_all(&self, records: Vec<Record>) -> Vec<Result<Appended, AppendError>> {
+        let since = Instant::now();
+        let mut lanes: BTreeMap<usize, Vec<Pending>> = BTreeMap::new();
+        let mut answers = Vec::with_capacity(records.len());
+        for record in records {
+            answers.push(self.inner.ticket(record).map(|(pending, answer)| {
+                lanes.entry(pending.ticket.lane).or_default().push(pending);
+                answer
+            }));
+        }
+        for (lane, pending) in lanes {
+            if let Some(batch) = self.inner.lanes[lane].admit(pending) {
+                self.inner.drive(lane, batch);
+            }
+        }
+        let mut outcomes = Vec::with_capacity(answers.len());
+        for answer in answers {
+            outcomes.push(match answer {
+                Ok(answer) => self.inner.wait(answer, since).await,
+                Err(error) => Err(error),
+            });
+        }
+        outcomes
+    }
+
+    /// Waits until nothing is in flight, for at most `patience`; says whether that came to be.
+    pub async fn flush(&self, patience: Duration) -> bool {
+        let emptied = async {
+            loop {
+                // Made before the look, so that no notice between the two is missed.
+                let notice = self.inner.idle.notified();
+                if self.in_flight() == 0 {
+                    return;
+                }
+                notice.await;
+            }
+        };
+        tokio::time::timeout(patience, emptied).await.is_ok()
+    }
+
+    /// How many producers were given up after a fatal error and followed by another.
+    #[must_use]
+    pub fn renewals(&self) -> u64 {
+        self.inner.slot.renewals()
+    }
+
+    /// How many records wait for the broker.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.inner.in_flight.load(Ordering::Relaxed)
+    }
+}
+
+impl fmt::Debug for EventLog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EventLog").field("in_flight", &self.in_flight()).finish_non_exhaustive()
+    }
+}
+
+impl Inner {
+    fn new(settings: &LogSettings, slot: Slot) -> Self {
+        let mut addresses = Vec::new();
+        let topics = Topic::ALL.map(|topic| {
+            let first = addresses.len();
+            let partitions = settings.partitions_of(topic).max(1);
+            let name: Arc<str> = settings.topics.name(topic).into();
+            addresses.extend((0..partitions).map(|partition| Address { topic, name: Arc::clone(&name), partition }));
+            (first, partitions)
+        });
+        Self {
+            queue_max: settings.queue_max,
+            ack_timeout: settings.ack_timeout,
+            topics,
+            lanes: addresses.iter().map(|_| Lane::new()).collect(),
+            addresses,
+            slot,
+            in_flight: AtomicUsize::new(0),
+            weight: AtomicUsize::new(0),
+            keyless: AtomicUsize::new(0),
+            idle: Notify::new(),
+            meters: Meters::new(),
+        }
+    }
+
+    /// Lets a record in, if there is room.
+    fn ticket(&self, record: Record) -> Result<(Pending, oneshot::Receiver<Answer>), AppendError> {
+        let weight = record.weight();
+        let count = self.in_flight.fetch_add(1, Ordering::Relaxed);
+        let bytes = self.weight.fetch_add(weight, Ordering::Relaxed);
+        if count >= self.queue_max || bytes + weight > QUEUE_BYTES_MAX {
+            self.leave(weight);
+            self.meters.failed(AppendError::QueueFull);
+            return Err(AppendError::QueueFull);
+        }
+        self.meters.in_flight(count + 1);
+        let (sender, answer) = oneshot::channel();
+        let ticket = Ticket { lane: self.lane_of(&record), weight, since: Instant::now(), answer: sender };
+        Ok((Pending { record, ticket }, answer))
+    }
+
+    fn lane_of(&self, record: &Record) -> usize {
+        let (first, partitions) = self.topics[record.topic as usize];
+        let partition = match &record.key {
+            Some(key) => usize::try_from(partition_of(key, partitions)).unwrap_or(0),
+            None => self.keyless.fetch_add(1, Ordering::Relaxed) % usize::try_from(partitions).unwrap_or(1),
+        };
+        first + partition
+    }
+
+    async fn wait(&self, answer: oneshot::Receiver<Answer>, since: Instant) -> Answer {
+        // librdkafka looks for timeouts once a second and a record may have waited in its lane, so its own
+        // report can come late.
+        match tokio::time::timeout_at((since + self.ack_timeout).into(), answer).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) | Err(_) => Err(AppendError::NotAcknowledged),
+        }
+    }
+
+    /// Sends a lane's batch, and the next ones for as long as nothing of them is in flight.
+    fn drive(&self, lane: usize, mut batch: Vec<Pending>) {
+        loop {
+            let generation = self.slot.current();
+            // A batch never changes producers: a record of it that the old one has in flight could be
+            // overtaken by one that the new one sends.
+            let failed =
+                batch.into_iter().filter_map(|pending| self.send(generation.as_deref(), pending).err()).count();
+            if failed == 0 {
+                return;
+            }
+            match self.lanes[lane].settle(failed) {
+                Some(next) => batch = next,
+                None => return,
+            }
+        }
+    }
+
+    fn send(&self, generation: Option<&Generation>, pending: Pending) -> Result<(), AppendError> {
+        let Pending { record, ticket } = pending;
+        let address = &self.addresses[ticket.lane];
+        let sent = match generation {
+            // Its sender was told already that it isn't acknowledged.
+            _ if ticket.since.elapsed() >= self.ack_timeout => Err((ticket, AppendError::NotAcknowledged)),
+            Some(generation) => generation.send(&address.name, address.partition, &record, ticket),
+            None => Err((ticket, AppendError::Unavailable)),
+        };
+        sent.map_err(|(ticket, error)| {
+            if let (AppendError::Unavailable, Some(generation)) = (error, generation) {
+                self.renew(generation.number);
+            }
+            self.finish(ticket, Err(error));
+            error
+        })
+    }
+
+    /// A producer had a fatal error: the next batch of each lane goes to its successor.
+    fn renew(&self, generation: u64) {
+        if self.slot.renew(generation) {
+            self.meters.renewed();
+        }
+    }
+
+    /// A delivery report came.
+    fn delivered(&self, ticket: Ticket, outcome: Answer) {
+        let lane = ticket.lane;
+        self.finish(ticket, outcome);
+        if let Some(batch) = self.lanes[lane].settle(1) {
+            self.drive(lane, batch);
+        }
+    }
+
+    fn finish(&self, ticket: Ticket, outcome: Answer) {
+        match outcome {
+            Ok(_) => self.meters.appended(self.addresses[ticket.lane].topic, ticket.since.elapsed()),
+            Err(error) => self.meters.failed(error),
+        }
+        // Whoever asked may have stopped waiting.
+        let _ = ticket.answer.send(outcome);
+        self.leave(ticket.weight);
+    }
+
+    fn leave(&self, weight: usize) {
+        self.weight.fetch_sub(weight, Ordering::Relaxed);
+        let left = self.in_flight.fetch_sub(1, Ordering::Relaxed) - 1;
+        self.meters.in_flight(left);
+        if left == 0 {
+            self.idle.notify_waiters();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pulsegate_domain::topic::TopicNames;
+
+    use super::*;
+
+    fn record(topic: Topic, key: Option<&str>) -> Record {
+        Record { topic, key: key.map(Into::into), value: vec![0; 10], headers: Vec::new() }
+    }
+
+    fn unreachable_log(queue_max: usize) -> EventLog {
+        let settings = LogSettings::new("127.0.0.1:1", TopicNames::new("none."));
+        EventLog::connect(&LogSettings { queue_max, ack_timeout: Duration::from_millis(300), ..settings }).unwrap()
+    }
+
+    #[tokio::test]
+    async fn each_partition_of_each_topic_is_a_lane() {
+        let log = unreachable_log(1);
+        assert_eq!(log.inner.lanes.len(), 12 + 12 + 1 + 12);
+        for topic in Topic::ALL {
+            let address = &log.inner.addresses[log.inner.lane_of(&record(topic, Some("account-1")))];
+            let partitions = if topic == Topic::Catalog { 1 } else { 12 };
+            assert_eq!((address.topic, address.partition), (topic, partition_of(b"account-1", partitions)));
+        }
+        let keyless = |_| log.inner.addresses[log.inner.lane_of(&record(Topic::Rejected, None))].partition;
+        assert_eq!((0..3).map(keyless).collect::<Vec<_>>(), [0, 1, 2]);
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_says_so_at_once_and_an_unreachable_log_in_time() {
+        let log = unreachable_log(2);
+        let records = (0..3).map(|_| record(Topic::Playback, Some("a"))).collect();
+        let begin = Instant::now();
+        let outcomes = log.append_all(records).await;
+        assert_eq!(
+            outcomes,
+            [Err(AppendError::NotAcknowledged), Err(AppendError::NotAcknowledged), Err(AppendError::QueueFull)]
+        );
+        assert!(begin.elapsed() >= Duration::from_millis(300));
+        // What nobody waits for any more still leaves the queue.
+        assert!(log.flush(Duration::from_secs(30)).await);
+        assert_eq!(log.in_flight(), 0);
+    }
+}

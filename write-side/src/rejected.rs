@@ -1,0 +1,166 @@
+//! What was refused: its bytes unchanged, where it failed and why, so that it can be sent in again.
+//!
+//! The record's value is what was received and nothing else; all that is known about the refusal stands
+//! in headers.
+
+use std::borrow::Cow;
+
+use pulsegate_domain::time::Timestamp;
+use pulsegate_domain::topic::Topic;
+use rdkafka::message::{Headers as _, Message};
+
+use crate::problems::FieldProblem;
+use crate::record::Record;
+
+/// The largest original that is kept whole, in bytes: the largest body that is read at all.
+pub const ORIGINAL_LEN_MAX: usize = 1 << 20;
+/// The longest detail that is kept, in bytes.
+pub const DETAIL_LEN_MAX: usize = 4_096;
+/// Most problems that are kept.
+pub const PROBLEMS_MAX: usize = 50;
+
+const REASON: &str = "pulsegate-reason";
+const SOURCE: &str = "pulsegate-source";
+const INDEX: &str = "pulsegate-index";
+const DETAIL: &str = "pulsegate-detail";
+const PROBLEMS: &str = "pulsegate-problems";
+const RECEIVED_AT: &str = "pulsegate-received-at-ms";
+const CUT_FROM: &str = "pulsegate-cut-from-bytes";
+
+/// Something that was refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejected {
+    /// Its key as received, where known.
+    pub key: Option<Vec<u8>>,
+    /// Why, as a code: `invalid`, `session-mismatch` …
+    pub reason: String,
+    /// The route that it came in by.
+    pub source: String,
+    /// Its index, where it was part of a batch.
+    pub index: Option<usize>,
+    /// Why, for people.
+    pub detail: String,
+    /// What is wrong with which field.
+    pub problems: Vec<FieldProblem>,
+    /// When it was received.
+    pub received_at: Timestamp,
+    /// What was received: a whole body, or one item of a batch.
+    pub original: Vec<u8>,
+    /// How long the original was, in bytes, if it was too long to be kept whole. Such a one can't be sent
+    /// in again.
+    pub cut_from: Option<usize>,
+}
+
+impl Rejected {
+    /// Its record, of bounded size.
+    #[must_use]
+    pub fn into_record(mut self) -> Record {
+        if self.original.len() > ORIGINAL_LEN_MAX {
+            self.cut_from = Some(self.original.len());
+            self.original.truncate(ORIGINAL_LEN_MAX);
+        }
+        self.detail.truncate(self.detail.floor_char_boundary(DETAIL_LEN_MAX));
+        self.problems.truncate(PROBLEMS_MAX);
+        let mut headers = vec![
+            (REASON, owned(self.reason)),
+            (SOURCE, owned(self.source)),
+            (DETAIL, owned(self.detail)),
+            (RECEIVED_AT, owned(self.received_at.millis().to_string())),
+        ];
+        if let Some(index) = self.index {
+            headers.push((INDEX, owned(index.to_string())));
+        }
+        if let Some(length) = self.cut_from {
+            headers.push((CUT_FROM, owned(length.to_string())));
+        }
+        if !self.problems.is_empty()
+            && let Ok(problems) = serde_json::to_string(&self.problems)
+        {
+            headers.push((PROBLEMS, owned(problems)));
+        }
+        Record { topic: Topic::Rejected, key: self.key, value: self.original, headers }
+    }
+
+    /// Reads a record of the topic back. What a header doesn't say is empty: a record that something else
+    /// wrote there can be looked at all the same.
+    #[must_use]
+    pub fn from_message(message: &impl Message) -> Self {
+        let header = |name: &str| {
+            let header = message.headers()?.iter().find(|header| header.key == name)?;
+            std::str::from_utf8(header.value?).ok()
+        };
+        let text = |name: &str| header(name).unwrap_or_default().to_owned();
+        let received_at = header(RECEIVED_AT).and_then(|millis| millis.parse().ok());
+        Self {
+            key: message.key().map(<[u8]>::to_vec),
+            reason: text(REASON),
+            source: text(SOURCE),
+            index: header(INDEX).and_then(|index| index.parse().ok()),
+            detail: text(DETAIL),
+            problems: header(PROBLEMS).and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default(),
+            received_at: Timestamp::from_millis(
+                received_at.or_else(|| message.timestamp().to_millis()).unwrap_or_default(),
+            ),
+            original: message.payload().unwrap_or_default().to_vec(),
+            cut_from: header(CUT_FROM).and_then(|length| length.parse().ok()),
+        }
+    }
+}
+
+fn owned(text: String) -> Cow<'static, [u8]> {
+    Cow::Owned(text.into_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::message::{Header, OwnedHeaders, OwnedMessage};
+
+    use super::*;
+
+    fn rejected(original: Vec<u8>) -> Rejected {
+        Rejected {
+            key: Some(b"acc".to_vec()),
+            reason: "invalid".to_owned(),
+            source: "/v1/heartbeats".to_owned(),
+            index: Some(3),
+            detail: "ä".repeat(DETAIL_LEN_MAX),
+            problems: vec![FieldProblem::new("/state", "is required"); 60],
+            received_at: Timestamp::from_millis(1_795_380_423_120),
+            original,
+            cut_from: None,
+        }
+    }
+
+    fn message(record: Record) -> OwnedMessage {
+        let headers = record.headers.iter().fold(OwnedHeaders::new(), |headers, (key, value)| {
+            headers.insert(Header { key, value: Some(value.as_ref()) })
+        });
+        let time = rdkafka::Timestamp::LogAppendTime(5);
+        OwnedMessage::new(Some(record.value), record.key, "t".to_owned(), time, 0, 0, Some(headers))
+    }
+
+    #[test]
+    fn the_original_is_unchanged_and_the_rest_is_bounded() {
+        let original = rejected(b"{\"x\": \xff}".to_vec());
+        let read = Rejected::from_message(&message(original.clone().into_record()));
+        assert_eq!((&read.original, read.index, read.cut_from), (&original.original, Some(3), None));
+        assert_eq!((read.detail.len(), read.problems.len()), (DETAIL_LEN_MAX, PROBLEMS_MAX));
+        assert_eq!(read, Rejected { detail: read.detail.clone(), problems: read.problems.clone(), ..original });
+    }
+
+    #[test]
+    fn what_is_cut_says_so() {
+        let read = Rejected::from_message(&message(rejected(vec![b'x'; ORIGINAL_LEN_MAX + 1]).into_record()));
+        assert_eq!((read.original.len(), read.cut_from), (ORIGINAL_LEN_MAX, Some(ORIGINAL_LEN_MAX + 1)));
+    }
+
+    #[test]
+    fn a_foreign_record_can_be_looked_at() {
+        let record = Record { topic: Topic::Rejected, key: None, value: b"?".to_vec(), headers: Vec::new() };
+        let read = Rejected::from_message(&message(record));
+        assert_eq!(
+            (read.reason.as_str(), read.received_at, read.original),
+            ("", Timestamp::from_millis(5), b"?".to_vec())
+        );
+    }
+}

@@ -1,0 +1,146 @@
+//! `PUT /v1/titles/{id}`, `/v1/rights-holders/{id}`, `/v1/contracts/{id}`, `…/entitlement`
+
+use pulsegate_domain::event::{ContractRegistered, EntitlementChanged, RightsHolderRegistered, TitleRegistered};
+use pulsegate_domain::ids::{AccountId, ContentKind, ContractId, PolicyName, RightsHolderId, Territory, TitleId};
+
+use crate::json::field::{Day, Integer, List, Name};
+use crate::json::read_body;
+use crate::json::wire::{read, wire};
+use crate::problems::BodyError;
+
+/// Most titles that one contract names.
+pub(super) const CONTRACT_TITLES_MAX: usize = 10_000;
+/// Every pair of letters.
+const TERRITORIES_MAX: usize = 676;
+
+wire!(TitleBody {
+    required { name: Name, content_kind: ContentKind, rights_holder_id: RightsHolderId }
+    optional { runtime_ms: Integer }
+});
+
+wire!(RightsHolderBody {
+    required { name: Name }
+    optional {}
+});
+
+wire!(EntitlementBody {
+    required { policy: PolicyName }
+    optional {}
+});
+
+/// Reads the body of a title.
+pub fn parse_title(id: TitleId, body: &[u8]) -> Result<TitleRegistered, BodyError> {
+    let body: TitleBody = read(body)?;
+    Ok(TitleRegistered {
+        title_id: id,
+        name: body.name.0,
+        content_kind: body.content_kind,
+        rights_holder_id: body.rights_holder_id,
+        runtime_ms: body.runtime_ms.map(|integer| integer.0),
+    })
+}
+
+/// Reads the body of a rights holder.
+pub fn parse_rights_holder(id: RightsHolderId, body: &[u8]) -> Result<RightsHolderRegistered, BodyError> {
+    let body: RightsHolderBody = read(body)?;
+    Ok(RightsHolderRegistered { rights_holder_id: id, name: body.name.0 })
+}
+
+/// Reads the body of an entitlement.
+pub fn parse_entitlement(account: AccountId, body: &[u8]) -> Result<EntitlementChanged, BodyError> {
+    let body: EntitlementBody = read(body)?;
+    Ok(EntitlementChanged { account_id: account, policy: body.policy })
+}
+
+/// What a contract says to us; whatever else stands in it is its parties' and is kept.
+const CONTRACT_FIELDS: &[&str] =
+    &["contract_id", "rights_holder_id", "title_ids", "territories", "valid_from", "valid_until", "view_threshold_ms"];
+
+/// Reads the body of a contract.
+pub fn parse_contract(id: ContractId, body: &[u8]) -> Result<ContractRegistered, BodyError> {
+    read_body(body, |reader| {
+        let rights_holder_id = reader.required("rights_holder_id");
+        let title_ids = reader.optional::<List<TitleId, 1, CONTRACT_TITLES_MAX>>("title_ids");
+        let territories = reader.optional::<List<Territory, 1, TERRITORIES_MAX>>("territories");
+        let valid_from = reader.required::<Day>("valid_from");
+        let valid_until = reader.optional::<Day>("valid_until");
+        let view_threshold_ms = reader.optional::<Integer>("view_threshold_ms");
+        if let (Some(from), Ok(Some(until))) = (valid_from, valid_until)
+            && until < from
+        {
+            reader.note("valid_until", "must not be before valid_from");
+        }
+        let terms = reader
+            .others(CONTRACT_FIELDS)
+            .map(|(name, raw)| Some((name.to_owned(), serde_json::from_str(raw).ok()?)))
+            .collect::<Option<_>>();
+        Some(ContractRegistered {
+            contract_id: id,
+            rights_holder_id: rights_holder_id?,
+            title_ids: title_ids.ok()?.map(|list| list.0),
+            territories: territories.ok()?.map(|list| list.0),
+            valid_from: valid_from?.0,
+            valid_until: valid_until.ok()?.map(|day| day.0),
+            view_threshold_ms: view_threshold_ms.ok()?.map(|integer| integer.0),
+            terms: terms?,
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn contract(body: &str) -> Result<ContractRegistered, String> {
+        parse_contract("c-1".parse().unwrap(), body.as_bytes()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_contract_keeps_what_its_parties_agreed_on_beside() {
+        let contract = contract(
+            r#"{"contract_id":"other","rights_holder_id":"r","valid_from":"2026-01-01","valid_until":null,
+                "fee":{"per_view":"0.04","currency":"EUR"},"note":null}"#,
+        )
+        .unwrap();
+        assert_eq!(contract.contract_id.as_str(), "c-1");
+        assert_eq!(contract.terms.keys().collect::<Vec<_>>(), ["fee", "note"]);
+        // As it stands in the log it is read back the same.
+        let json = serde_json::to_string(&contract).unwrap();
+        assert_eq!(serde_json::from_str::<ContractRegistered>(&json).unwrap(), contract);
+    }
+
+    #[test]
+    fn a_contract_ends_after_it_begins() {
+        let body = |until| format!(r#"{{"rights_holder_id":"r","valid_from":"2026-01-02","valid_until":"{until}"}}"#);
+        assert!(contract(&body("2026-01-02")).is_ok());
+        assert_eq!(
+            contract(&body("2026-01-01")),
+            Err("invalid: /valid_until must not be before valid_from".to_owned())
+        );
+    }
+
+    #[test]
+    fn every_problem_of_a_contract_has_its_place() {
+        assert_eq!(
+            contract(r#"{"title_ids":["ok","-"],"territories":[],"valid_from":"soon","view_threshold_ms":1.5}"#),
+            Err("invalid: /rights_holder_id is required; \
+                 /title_ids/1 must be 1-128 characters of A-Z a-z 0-9 . _ : @ -, the first a letter or digit; \
+                 /territories must hold 1-676 elements; \
+                 /valid_from must be a date, YYYY-MM-DD; \
+                 /view_threshold_ms must be an integer of 0-9007199254740991"
+                .to_owned())
+        );
+    }
+
+    #[test]
+    fn titles_holders_and_entitlements_are_read() {
+        let title = parse_title(
+            "t".parse().unwrap(),
+            br#"{"name":"Das Boot","content_kind":"vod","rights_holder_id":"r","runtime_ms":8940000}"#,
+        );
+        assert_eq!(title.unwrap().runtime_ms, Some(8_940_000));
+        assert_eq!(parse_rights_holder("r".parse().unwrap(), br#"{"name":"R"}"#).unwrap().name, "R");
+        let error = parse_entitlement("a".parse().unwrap(), b"{}").unwrap_err();
+        assert_eq!(error.to_string(), "invalid: /policy is required");
+    }
+}

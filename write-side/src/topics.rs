@@ -1,0 +1,140 @@
+//! Makes the topics, or checks the ones that are there.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pulsegate_domain::topic::Topic;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaErrorCode;
+use thiserror::Error;
+use tokio::time::{Instant, sleep};
+
+use crate::settings::LogSettings;
+
+/// What makes a topic a log: nothing is ever deleted or compacted, and time is the broker's.
+const SETTINGS: [(&str, &str); 3] =
+    [("retention.ms", "-1"), ("cleanup.policy", "delete"), ("message.timestamp.type", "LogAppendTime")];
+
+/// How long one request to the broker may take.
+const REQUEST: Duration = Duration::from_secs(10);
+/// How long a topic that was just made may take to be seen.
+const APPEAR: Duration = Duration::from_secs(30);
+/// Between two looks for it.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// Why there is no log to write to.
+#[derive(Debug, Error)]
+pub enum TopicsError {
+    /// The broker can't be asked.
+    #[error("ask the broker for its topics: {0}")]
+    Broker(#[from] KafkaError),
+    /// The broker doesn't make a topic.
+    #[error("make the topics: {0}")]
+    NotMade(String),
+    /// Topics are there and are not what the log needs; all that is wrong, at once.
+    #[error("topics are not as they must be: {}", .0.join("; "))]
+    Mismatch(Vec<String>),
+    /// A topic was made and isn't seen.
+    #[error("topics do not appear: {}", .0.join(", "))]
+    NotSeen(Vec<String>),
+}
+
+type Admin = AdminClient<DefaultClientContext>;
+
+/// Makes each topic that is missing and checks each that is there. Any number of nodes may do so at once.
+pub async fn ensure_topics(settings: &LogSettings) -> Result<(), TopicsError> {
+    let admin: Arc<Admin> = Arc::new(settings.client.create()?);
+    let wanted = Topic::ALL.map(|topic| (settings.topics.name(topic), settings.partitions_of(topic)));
+    let present = partitions(&admin).await?;
+    let missing: Vec<_> = wanted.iter().filter(|(name, _)| !present.contains_key(name)).collect();
+    if !missing.is_empty() {
+        make(&admin, &missing, settings.replication).await?;
+    }
+    let present = once_seen(&admin, &wanted).await?;
+    let mut mismatches = Vec::new();
+    for (name, partitions) in &wanted {
+        let actual = present[name];
+        if actual != *partitions {
+            mismatches.push(format!("{name} has {actual} partitions, not {partitions}"));
+        }
+    }
+    mismatches.extend(settings_that_differ(&admin, &wanted).await?);
+    if mismatches.is_empty() { Ok(()) } else { Err(TopicsError::Mismatch(mismatches)) }
+}
+
+/// Every topic of the cluster with its partitions. Asked for by name, a missing topic could come into
+/// being with the broker's defaults.
+async fn partitions(admin: &Arc<Admin>) -> Result<HashMap<String, i32>, TopicsError> {
+    let admin = Arc::clone(admin);
+    let metadata = tokio::task::spawn_blocking(move || admin.inner().fetch_metadata(None, REQUEST)).await;
+    let metadata = metadata.map_err(|_| KafkaError::Canceled)??;
+    let count = |partitions: usize| i32::try_from(partitions).unwrap_or(i32::MAX);
+    Ok(metadata.topics().iter().map(|topic| (topic.name().to_owned(), count(topic.partitions().len()))).collect())
+}
+
+async fn make(admin: &Admin, missing: &[&(String, i32)], replication: i32) -> Result<(), TopicsError> {
+    let topics: Vec<_> = missing
+        .iter()
+        .map(|(name, partitions)| {
+            let topic = NewTopic::new(name, *partitions, TopicReplication::Fixed(replication));
+            SETTINGS.iter().fold(topic, |topic, (key, value)| topic.set(key, value))
+        })
+        .collect();
+    let options = AdminOptions::new().request_timeout(Some(REQUEST)).operation_timeout(Some(REQUEST));
+    let refused: Vec<_> = admin
+        .create_topics(&topics, &options)
+        .await?
+        .into_iter()
+        .filter_map(Result::err)
+        // Another node was first, and what it made is checked like any other.
+        .filter(|(_, code)| *code != RDKafkaErrorCode::TopicAlreadyExists)
+        .map(|(name, code)| format!("{name}: {code}"))
+        .collect();
+    if refused.is_empty() { Ok(()) } else { Err(TopicsError::NotMade(refused.join("; "))) }
+}
+
+/// Waits until every topic is seen: metadata of a new one take a moment to reach the broker that is asked.
+async fn once_seen(admin: &Arc<Admin>, wanted: &[(String, i32)]) -> Result<HashMap<String, i32>, TopicsError> {
+    let deadline = Instant::now() + APPEAR;
+    loop {
+        let present = partitions(admin).await?;
+        let unseen = wanted.iter().filter(|(name, _)| present.get(name).is_none_or(|partitions| *partitions == 0));
+        let unseen: Vec<_> = unseen.map(|(name, _)| name.clone()).collect();
+        if unseen.is_empty() {
+            return Ok(present);
+        }
+        if Instant::now() >= deadline {
+            return Err(TopicsError::NotSeen(unseen));
+        }
+        sleep(LOOK_AGAIN).await;
+    }
+}
+
+async fn settings_that_differ(admin: &Admin, wanted: &[(String, i32)]) -> Result<Vec<String>, TopicsError> {
+    let deadline = Instant::now() + APPEAR;
+    let options = AdminOptions::new().request_timeout(Some(REQUEST));
+    let mut differ = Vec::new();
+    for (name, _) in wanted {
+        let resource = loop {
+            let asked = [ResourceSpecifier::Topic(name)];
+            match admin.describe_configs(&asked, &options).await?.into_iter().next() {
+                Some(Ok(resource)) => break resource,
+                Some(Err(RDKafkaErrorCode::UnknownTopicOrPartition)) if Instant::now() < deadline => {
+                    sleep(LOOK_AGAIN).await;
+                }
+                Some(Err(code)) => return Err(KafkaError::AdminOp(code).into()),
+                None => return Err(TopicsError::NotSeen(vec![name.clone()])),
+            }
+        };
+        for (key, value) in SETTINGS {
+            let actual = resource.get(key).and_then(|entry| entry.value.as_deref()).unwrap_or("nothing");
+            if actual != value {
+                differ.push(format!("{name} has {key}={actual}, not {value}"));
+            }
+        }
+    }
+    Ok(differ)
+}
