@@ -241,7 +241,7 @@ proptest! {
 }
 
 /// Records in the long log, and in each group of accounts in it.
-const LONG: usize = 100_000;
+const LONG: usize = 20_000;
 const GROUP: usize = 100;
 /// Steps to draw from: what a step does depends on those before it, so a few go a long way.
 const STEPS: usize = 4_096;

@@ -1,7 +1,7 @@
 //! The flush: a batch's changes in a handful of statements, whatever its size.
 
 use pulsegate_domain::account::{EndedSession, Reason, Session, SessionState};
-use pulsegate_domain::ids::{ContentKind, DeviceClass, SessionId};
+use pulsegate_domain::ids::{ContentKind, DeviceClass, DeviceId, SessionId, TitleId};
 use pulsegate_domain::policy::{PolicyRef, Scope};
 use pulsegate_domain::time::Timestamp;
 use sqlx::PgTransaction;
@@ -117,9 +117,9 @@ async fn insert_decisions(changes: &Changes, tx: &mut PgTransaction<'_>) -> Resu
         ordinals: row.ordinal,
         decisions: row.decision.decision.as_str(),
         session_ids: row.decision.session_id.uuid(),
-        device_ids: row.decision.device_id.as_ref().map(|device| device.as_str()),
+        device_ids: row.decision.device_id.as_ref().map(DeviceId::as_str),
         device_classes: row.decision.device_class.map(DeviceClass::as_str),
-        title_ids: row.decision.title_id.as_ref().map(|title| title.as_str()),
+        title_ids: row.decision.title_id.as_ref().map(TitleId::as_str),
         reasons: row.decision.reason.map(Reason::as_str),
         policies: row.decision.policy.as_ref().map(PolicyRef::to_string),
         rules: row.decision.rule.as_ref().map(Scope::to_string),

@@ -83,21 +83,21 @@ impl Changes {
         skipped: &mut Skipped,
     ) -> Self {
         let mut changes = Self { partition: batch.source.partition, ..Self::default() };
-        let mut changed = HashSet::with_hasher(foldhash::fast::RandomState::default());
+        let mut touched = HashSet::with_hasher(foldhash::fast::RandomState::default());
         for placed in &batch.events {
             let id = placed.event.account_id();
             // Every account of the batch was brought into memory before.
             let Some(account) = accounts.get(id) else { unreachable!("account {id} was not loaded") };
-            let mut noted = Noted { id, changed: &mut changed, decisions: &mut changes.decisions, decided: 0 };
+            let mut noted = Noted { id, changed: &mut touched, decisions: &mut changes.decisions, decided: 0 };
             let Playback { id: event_id, event } = &placed.event;
             if let Err(unknown) = account.apply(event_id, event, placed.place, policies, &mut noted) {
                 skipped.skip(placed, Skip::because(unknown));
             }
         }
-        let mut changed: Vec<_> = changed.into_iter().collect();
+        let mut touched: Vec<_> = touched.into_iter().collect();
         // In the order of the primary key, whose pages are then touched once each.
-        changed.sort_unstable();
-        for (account, session) in changed {
+        touched.sort_unstable();
+        for (account, session) in touched {
             match accounts.get(&account).and_then(|account| account.session_state(session)) {
                 Some(state) => changes.sessions.push(Changed { account, state }),
                 None => changes.gone.push(Gone { account, session }),

@@ -66,7 +66,7 @@ pub struct PartitionStatus {
 }
 
 #[derive(sqlx::FromRow)]
-struct Version {
+struct Installed {
     name: String,
     version: i32,
     state: String,
@@ -96,7 +96,7 @@ pub async fn status(
     kafka: &ClientConfig,
     topics: &TopicNames,
 ) -> Result<Vec<ProjectionStatus>, sqlx::Error> {
-    let versions = sqlx::query_as::<_, Version>(
+    let versions = sqlx::query_as::<_, Installed>(
         "select versions.name, versions.version, state, switched_at, last_error, last_error_at,
                 count(*) filter (where kind = 'parked') as parked,
                 count(*) filter (where kind = 'skipped') as skipped
@@ -122,7 +122,7 @@ pub async fn status(
     Ok(versions.into_iter().map(|version| judge(version, &rows, &ends, now)).collect())
 }
 
-fn judge(version: Version, rows: &[Row], ends: &Ends, now: Timestamp) -> ProjectionStatus {
+fn judge(version: Installed, rows: &[Row], ends: &Ends, now: Timestamp) -> ProjectionStatus {
     let own = rows.iter().filter(|row| row.name == version.name && row.version == version.version);
     let mut partitions: Vec<_> = own.map(|row| partition(row, ends, now)).collect();
     // A partition that nobody has taken up yet is as far behind as it is long.

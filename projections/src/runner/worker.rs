@@ -14,7 +14,7 @@ use crate::dead_letters;
 /// How long a connection may be waited for.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
 /// How long a batch may take: a database that no longer answers is a failed try, not a wait for ever.
-const BATCH_MAX: Duration = Duration::from_secs(60);
+const BATCH_MAX: Duration = Duration::from_mins(1);
 
 /// A partition as one worker holds it.
 #[derive(Debug)]

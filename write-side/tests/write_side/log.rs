@@ -19,7 +19,7 @@ fn record(key: &str, value: impl Into<Vec<u8>>) -> Record {
         topic: Topic::Playback,
         key: Some(key.into()),
         value: value.into(),
-        headers: vec![("content-type", Cow::Borrowed(b"text/plain"))],
+        headers: vec![("content-type", Cow::Borrowed(b"text/plain".as_slice()))],
     }
 }
 
