@@ -11,5 +11,7 @@ fn main() {
     let missing: Vec<_> = NEEDED.into_iter().filter(|file| !dist.join(file).is_file()).collect();
     if !missing.is_empty() {
         println!("cargo::error=the pages are not built: web/dist lacks {}; run `make web` first", missing.join(", "));
+        // A script that ends well is not asked again before its inputs change, and would repeat its error.
+        std::process::exit(1);
     }
 }

@@ -4,6 +4,7 @@
 //! is read back and `StraightLine`, which knows only the rules, says what each answer should have been.
 
 #[path = "../domain/tests/domain/straight_line.rs"]
+#[allow(dead_code, reason = "the domain's own tests ask it more")]
 mod straight_line;
 
 #[path = "pulsegate/crashes.rs"]

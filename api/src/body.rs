@@ -30,13 +30,11 @@ pub(crate) async fn read(headers: &HeaderMap, body: Body, settings: &ApiSettings
         return Err(problem_of(Failure::TooLarge, bytes_max));
     }
     let collected = tokio::time::timeout(settings.body_time_max, collect(body.into_data_stream(), bytes_max)).await;
-    let sent = match collected {
-        Ok(sent) => sent.map_err(|failure| problem_of(failure, bytes_max))?,
-        Err(_) => {
-            let detail = format!("the body did not arrive within {} ms", settings.body_time_max.as_millis());
-            return Err(Problem::new(ProblemKind::RequestTimeout, detail));
-        }
+    let Ok(sent) = collected else {
+        let detail = format!("the body did not arrive within {} ms", settings.body_time_max.as_millis());
+        return Err(Problem::new(ProblemKind::RequestTimeout, detail));
     };
+    let sent = sent.map_err(|failure| problem_of(failure, bytes_max))?;
     if is_gzip { decompress(sent, bytes_max).await.map_err(|failure| problem_of(failure, bytes_max)) } else { Ok(sent) }
 }
 

@@ -1,4 +1,4 @@
-//! The HTTP surface: one file a resource, the problem table, OpenAPI, the pages.
+//! The HTTP surface: one file a resource, the problem table, `OpenAPI`, the pages.
 //!
 //! [`router`] makes the whole of it from an [`ApiState`], [`serve`] serves it until told to stop, and
 //! [`admin`] serves health and metrics on a thread of its own. What a request becomes in the log and how
@@ -15,6 +15,7 @@ mod instant;
 mod measures;
 mod middleware;
 mod openapi;
+#[expect(clippy::result_large_err, reason = "an error carries its verdict, and is as much an answer as a success")]
 pub mod playback;
 pub mod problem;
 mod reads;

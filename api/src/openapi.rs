@@ -147,7 +147,7 @@ mod tests {
 
     #[test]
     fn the_examples_of_requests_are_taken_and_what_they_must_have_is_required() {
-        let (account, session) = (|| "a".parse().unwrap(), || "019ab0c4-7e1a-7abc-8def-0123456789ab".parse().unwrap());
+        let (account, session) = (|| "a".parse().unwrap(), || "3f2b8c1e-5d7a-4e90-9b3c-1a2b3c4d5e6f".parse().unwrap());
         check_request("StartRequest", |body| parse_start(account(), body).map(drop));
         check_request("HeartbeatRequest", |body| parse_heartbeat(account(), session(), body).map(drop));
         check_request("StopRequest", |body| parse_stop(account(), session(), body).map(drop));
@@ -167,11 +167,16 @@ mod tests {
     fn check_request(name: &str, parse: impl Fn(&[u8]) -> Result<(), BodyError>) {
         let example = schema(name)["example"].clone();
         assert_eq!(parse(example.to_string().as_bytes()), Ok(()), "the example of {name}");
-        let required: BTreeSet<_> = schema(name)["required"].as_array().into_iter().flatten().cloned().collect();
+        let required: BTreeSet<_> = schema(name)["required"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|name| name.as_str().unwrap().to_owned())
+            .collect();
         let needed: BTreeSet<_> = match parse(b"{}") {
             Ok(()) => BTreeSet::new(),
             Err(BodyError::Invalid(problems)) => {
-                problems.iter().map(|problem| Value::from(problem.pointer.trim_start_matches('/'))).collect()
+                problems.iter().map(|problem| problem.pointer.trim_start_matches('/').to_owned()).collect()
             }
             Err(error) => panic!("{name}: {error}"),
         };

@@ -156,7 +156,8 @@ impl Problem {
     /// A well-formed request with these mistakes.
     #[must_use]
     pub fn invalid(errors: Vec<FieldProblem>) -> Self {
-        Self { errors: errors.clone(), ..Self::new(ProblemKind::Invalid, in_one_line(&errors)) }
+        let detail = in_one_line(&errors);
+        Self { errors, ..Self::new(ProblemKind::Invalid, detail) }
     }
 
     /// A well-formed request with one mistake.

@@ -1,5 +1,4 @@
 //! The routes, one file a resource. A handler extracts, makes one call, and answers.
-#![expect(clippy::unused_async, reason = "a handler is async whether it waits for anything or not")]
 
 mod clickstream;
 mod contracts;

@@ -4,6 +4,7 @@
 //! [`crate::openapi`] compares them with what is really written. Answers that only the routes make
 //! describe themselves, in [`crate::answer`].
 #![expect(dead_code, reason = "these types are descriptions: nothing makes one")]
+#![expect(clippy::struct_field_names, reason = "the names are those of the contract")]
 
 use chrono::{DateTime, Utc};
 use utoipa::ToSchema;
@@ -92,9 +93,9 @@ pub(crate) struct Takeover {
 #[schema(example = json!({
     "decision": "block", "reason": "limit_reached", "policy": "standard@1", "rule": "account", "max": 2, "in_use": 2,
     "conflicts": [
-        {"session_id": "019ab0c4-7e1a-7abc-8def-0123456789ab", "device_id": "tv-1", "device_class": "tv",
+        {"session_id": "3f2b8c1e-5d7a-4e90-9b3c-1a2b3c4d5e6f", "device_id": "tv-1", "device_class": "tv",
          "title_id": "the-long-tide", "started_at": "2026-11-22T20:12:40.008Z", "last_seen_at": "2026-11-22T20:46:58.310Z"},
-        {"session_id": "019ab0d1-1c02-7d3e-9f00-5566778899aa", "device_id": "tablet-1", "device_class": "tablet",
+        {"session_id": "8d1f6a70-2c4b-4b6e-a0d5-77e1c2f3a4b5", "device_id": "tablet-1", "device_class": "tablet",
          "title_id": "harbour-lights", "started_at": "2026-11-22T20:31:02.500Z", "last_seen_at": "2026-11-22T20:47:00.921Z"}
     ],
     "frees_in_ms": 20190, "room": false, "by": null
@@ -181,10 +182,10 @@ pub(crate) enum DecisionKind {
 /// A grant, a refusal or an end, with what it rests on.
 #[derive(ToSchema)]
 #[schema(example = json!({
-    "decision": "refuse", "account_id": "acc-1", "session_id": "019ab0e0-2b7c-7f10-8a55-0f1e2d3c4b5a",
+    "decision": "refuse", "account_id": "acc-1", "session_id": "c5e0b9d2-91a7-4f3d-8e64-0f1e2d3c4b5a",
     "device_id": "mobile-1", "device_class": "mobile", "title_id": "the-long-tide", "reason": "limit_reached",
     "policy": "standard@1", "rule": "account", "max": 2,
-    "counted": ["019ab0c4-7e1a-7abc-8def-0123456789ab", "019ab0d1-1c02-7d3e-9f00-5566778899aa"],
+    "counted": ["3f2b8c1e-5d7a-4e90-9b3c-1a2b3c4d5e6f", "8d1f6a70-2c4b-4b6e-a0d5-77e1c2f3a4b5"],
     "by": null, "partition": 7, "offset": 48211, "at": "2026-11-22T20:47:03.120Z"
 }))]
 pub(crate) struct Decision {

@@ -16,7 +16,7 @@ use rdkafka::message::Message as _;
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::watch;
 
-use crate::reader::{POLL, ReaderError, ReaderSettings};
+use crate::reader::{POLL, ReaderContext, ReaderError, ReaderSettings};
 
 /// How long one question to the broker for the catalog's end may take.
 const END_TIMEOUT: Duration = Duration::from_secs(5);
@@ -32,7 +32,7 @@ struct Shared {
     /// The same policies as in `catalog`, to be had without a lock by folds.
     policies: ArcSwap<PolicySet>,
     next_offset: watch::Sender<i64>,
-    consumer: BaseConsumer,
+    consumer: BaseConsumer<ReaderContext>,
     topic: String,
     stop: AtomicBool,
     thread: std::sync::Mutex<Option<JoinHandle<()>>>,

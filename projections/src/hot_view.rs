@@ -30,7 +30,7 @@ use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
 use crate::catalog_view::CatalogView;
-use crate::reader::{POLL, ReaderError, ReaderSettings};
+use crate::reader::{POLL, ReaderContext, ReaderError, ReaderSettings};
 pub use live::{Live, LiveDecision};
 use shard::{Record, Shard};
 
@@ -97,7 +97,7 @@ pub struct HotView {
 struct Inner {
     shards: Vec<Shard>,
     catalog: CatalogView,
-    consumer: BaseConsumer,
+    consumer: BaseConsumer<ReaderContext>,
     topic: String,
     stop: AtomicBool,
     caught_up: watch::Sender<bool>,

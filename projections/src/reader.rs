@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use pulsegate_domain::topic::TopicNames;
 use rdkafka::ClientConfig;
-use rdkafka::consumer::BaseConsumer;
+use rdkafka::client::ClientContext;
+use rdkafka::consumer::{BaseConsumer, ConsumerContext};
+use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaErrorCode;
 use thiserror::Error;
 
 /// How long a poll waits: long enough not to spin, short enough to notice a stop.
@@ -21,12 +24,32 @@ pub struct ReaderSettings {
     pub partitions: i32,
 }
 
+/// A consumer's context that logs its troubles once: what a poll returns is logged, or met, by whoever polls.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ReaderContext;
+
+impl ClientContext for ReaderContext {
+    fn error(&self, error: KafkaError, reason: &str) {
+        // The end of a partition comes this way too.
+        if !is_end(&error) {
+            tracing::debug!(%error, reason, "a consumer has trouble");
+        }
+    }
+}
+
+impl ConsumerContext for ReaderContext {}
+
+/// Is this "error" only the news that a partition holds nothing more at this moment?
+pub(crate) fn is_end(error: &KafkaError) -> bool {
+    error.rdkafka_error_code() == Some(RDKafkaErrorCode::PartitionEOF)
+}
+
 /// Why reading could not begin.
 #[derive(Debug, Error)]
 pub enum ReaderError {
     /// Kafka's client refused.
     #[error("kafka: {0}")]
-    Kafka(#[from] rdkafka::error::KafkaError),
+    Kafka(#[from] KafkaError),
     /// No thread could be had.
     #[error("no thread: {0}")]
     Thread(#[from] std::io::Error),
@@ -35,7 +58,7 @@ pub enum ReaderError {
 impl ReaderSettings {
     /// A consumer that is assigned by hand and commits nothing; `purpose` names its group, which
     /// librdkafka demands but nothing reads.
-    pub(crate) fn consumer(&self, purpose: &str) -> Result<BaseConsumer, rdkafka::error::KafkaError> {
+    pub(crate) fn consumer(&self, purpose: &str) -> Result<BaseConsumer<ReaderContext>, KafkaError> {
         self.client
             .clone()
             .set("group.id", format!("{}{purpose}", self.topics.prefix()))
@@ -48,6 +71,6 @@ impl ReaderSettings {
             // Behind, a full queue is refilled at once instead of after a second.
             .set("fetch.queue.backoff.ms", "5")
             .set("queued.max.messages.kbytes", "32768")
-            .create()
+            .create_with_context(ReaderContext)
     }
 }

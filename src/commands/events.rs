@@ -1,7 +1,6 @@
 //! `pulsegate events`: look at the log as it is.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -10,6 +9,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use clap::{Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use pulsegate_domain::topic::{Topic, partition_of};
+use pulsegate_projections::reader::ReaderContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
@@ -110,7 +110,7 @@ pub(crate) async fn run(config: &Config, command: EventsCommand) -> anyhow::Resu
 
 /// A topic read by hand: outside of any group, nothing committed.
 struct TopicReader {
-    consumer: BaseConsumer,
+    consumer: BaseConsumer<ReaderContext>,
     topic: String,
     ends: BTreeMap<i32, i64>,
     beginnings: BTreeMap<i32, i64>,
@@ -119,7 +119,7 @@ struct TopicReader {
 impl TopicReader {
     fn open(config: &Config, topic: Topic) -> anyhow::Result<Self> {
         let topic = config.topics.name(topic);
-        let consumer: BaseConsumer = config
+        let consumer: BaseConsumer<ReaderContext> = config
             .kafka
             .clone()
             .set("group.id", format!("{}events", config.topics.prefix()))
@@ -127,7 +127,7 @@ impl TopicReader {
             .set("enable.partition.eof", "true")
             .set("auto.offset.reset", "error")
             .set("fetch.queue.backoff.ms", "5")
-            .create()?;
+            .create_with_context(ReaderContext)?;
         let metadata =
             consumer.fetch_metadata(Some(&topic), BROKER_TIMEOUT).context("failed to reach Kafka for metadata")?;
         let found = metadata.topics().iter().find(|known| known.name() == topic && known.error().is_none());

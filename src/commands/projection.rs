@@ -108,7 +108,7 @@ fn show(known: &[ProjectionStatus], json: bool) -> anyhow::Result<()> {
 
 fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
-    table.load_preset(UTF8_BORDERS_ONLY).set_header(header.iter().copied());
+    table.load_style(UTF8_BORDERS_ONLY).set_header(header.iter().copied());
     table
 }
 

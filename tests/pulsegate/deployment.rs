@@ -11,7 +11,7 @@ use sqlx::{Connection as _, Executor as _};
 use uuid::Uuid;
 
 /// How long anything may take that should happen soon: machines are slow and shared.
-pub(crate) const SOON: Duration = Duration::from_secs(90);
+pub(crate) const SOON: Duration = Duration::from_secs(240);
 
 /// One heavy test at a time: each runs processes of its own on the same few cores.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());

@@ -98,8 +98,9 @@ async fn two_play_the_third_is_told_no_one_stops_and_the_third_plays() {
 async fn a_crashed_players_slot_is_free_after_its_lease_without_any_event() {
     let deployment = Deployment::new().await;
     let node = deployment.node().await;
+    // Longer than a slow machine takes from the first start to the second.
     let policy = json!({"rules": [{"scope": "account", "max": 1, "on_limit": "block_newest"}],
-                        "leases_ms": {"started": 2_000, "heartbeat": 2_000}});
+                        "leases_ms": {"started": 15_000, "heartbeat": 15_000}});
     let published = node.put("/v1/policies/brief", &policy).await;
     assert_eq!(published.status, 200, "{published:?}");
     assert_eq!(published.body["version"], 1);

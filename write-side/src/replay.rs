@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use pulsegate_domain::account::Place;
 use pulsegate_domain::time::Timestamp;
 use rdkafka::Offset;
+use rdkafka::client::ClientContext;
 use rdkafka::config::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::topic_partition_list::TopicPartitionList;
@@ -94,11 +95,22 @@ fn config(settings: &LogSettings) -> ClientConfig {
     config
 }
 
+/// What a poll returns is met by whoever polls; librdkafka reports it here as well, ends of partitions among it.
+struct Quiet;
+
+impl ClientContext for Quiet {
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(%error, reason, "a replay's consumer");
+    }
+}
+
+impl ConsumerContext for Quiet {}
+
 type Listener = mpsc::Sender<Result<Step, ReplayError>>;
 
 /// Reads to the end; none if the listener left before.
 fn run(config: &ClientConfig, span: &Span, listener: &Listener) -> Result<Option<Step>, ReplayError> {
-    let consumer: BaseConsumer = config.create()?;
+    let consumer: BaseConsumer<Quiet> = config.create_with_context(Quiet)?;
     let (low, high) = consumer.fetch_watermarks(&span.topic, span.partition, ASK)?;
     if low >= high {
         return Ok(Some(Step::End(None)));
@@ -112,7 +124,12 @@ fn run(config: &ClientConfig, span: &Span, listener: &Listener) -> Result<Option
     outcome
 }
 
-fn follow(consumer: &BaseConsumer, span: &Span, high: i64, listener: &Listener) -> Result<Option<Step>, ReplayError> {
+fn follow(
+    consumer: &BaseConsumer<Quiet>,
+    span: &Span,
+    high: i64,
+    listener: &Listener,
+) -> Result<Option<Step>, ReplayError> {
     let mut last: Option<Place> = None;
     let mut heard = Instant::now();
     loop {

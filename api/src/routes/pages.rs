@@ -178,7 +178,7 @@ fn etag(hash: &[u8; 32], is_text: bool) -> String {
 fn how_long(name: &str) -> HeaderValue {
     match name.split_once('/') {
         Some(("assets", _)) => FOR_EVER,
-        None if name.ends_with(".webm") => FOR_AN_HOUR,
+        None if name == "clip.webm" => FOR_AN_HOUR,
         _ => ASK_FIRST,
     }
 }

@@ -31,8 +31,8 @@ pub(super) fn asking() -> OpenApiRouter<ApiState> {
 /// Start a session
 ///
 /// The start is appended to the log and answered from the fold right after it: `as_of` is its own place in the
-/// log. A retry with the same `session_id` is the same start. Blocked is 409 with the verdict: the session waits, and
-/// each of its heartbeats asks again.
+/// log. A retry with the same `session_id` is the same start. Blocked is 409 with the verdict: the session waits; to ask
+/// again, start it again.
 #[utoipa::path(
     post, path = "/v1/accounts/{account}/sessions", tag = "playback",
     params(("account" = String, Path, description = "Whose stream.")),

@@ -9,7 +9,7 @@ use super::{ContentKind, DeviceClass, PlayerState};
 /// A player asks to play.
 #[derive(ToSchema)]
 #[schema(example = json!({
-    "session_id": "019ab0c4-7e1a-7abc-8def-0123456789ab", "device_id": "tv-1", "device_class": "tv",
+    "session_id": "3f2b8c1e-5d7a-4e90-9b3c-1a2b3c4d5e6f", "device_id": "tv-1", "device_class": "tv",
     "title_id": "the-long-tide", "territory": "DE"
 }))]
 pub(crate) struct StartRequest {
@@ -94,7 +94,7 @@ pub(crate) struct BatchedHeartbeat {
 /// Many heartbeats, of any accounts.
 #[derive(ToSchema)]
 #[schema(example = json!({"heartbeats": [
-    {"account_id": "acc-1", "session_id": "019ab0c4-7e1a-7abc-8def-0123456789ab", "device_id": "tv-1",
+    {"account_id": "acc-1", "session_id": "3f2b8c1e-5d7a-4e90-9b3c-1a2b3c4d5e6f", "device_id": "tv-1",
      "title_id": "the-long-tide", "sequence": 4, "elapsed_ms": 40015, "age_ms": 95000, "position_ms": 39480,
      "state": "playing"}
 ]}))]

@@ -100,9 +100,11 @@ async fn a_body_may_have_a_mebibyte() {
     answer.problem("too-large");
 }
 
-async fn gzip(body: impl Into<Body>) -> Bytes {
+async fn gzip(body: impl Into<Bytes>) -> Bytes {
     let body = body.into();
-    let service = tower::service_fn(async move |_: Request<Body>| Ok::<_, Infallible>(Response::new(body)));
+    let service = tower::service_fn(move |_: Request<Body>| {
+        std::future::ready(Ok::<_, Infallible>(Response::new(Body::from(body.clone()))))
+    });
     let request = Request::get("/").header("accept-encoding", "gzip").body(Body::empty()).unwrap();
     let response = CompressionLayer::new().layer(service).oneshot(request).await.unwrap();
     to_bytes(Body::new(response.into_body()), usize::MAX).await.unwrap()
@@ -118,7 +120,7 @@ async fn encoded(encoding: &str, body: Bytes) -> crate::surface::Answer {
 async fn gzip_is_undone_up_to_the_same_limit() {
     let wrong = gzip(r#"{"device_id":"tv-1","title_id":"not an id but long enough to be compressed"}"#).await;
     assert_eq!(encoded("gzip", wrong.clone()).await.problem("invalid")["errors"][0]["pointer"], "/title_id");
-    let bomb = gzip(" ".repeat(64 * MIB)).await;
+    let bomb = gzip(" ".repeat(8 * MIB)).await;
     assert!(bomb.len() < MIB);
     encoded("gzip", bomb).await.problem("too-large");
     encoded("gzip", wrong.slice(..wrong.len() / 2)).await.problem("unreadable-body");

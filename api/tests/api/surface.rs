@@ -1,6 +1,6 @@
 //! A router over a log and a database that are away, and a way to ask it.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use axum::Router;
@@ -9,17 +9,16 @@ use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode};
 use pulsegate_api::playback::{Playback, PlaybackSettings};
 use pulsegate_api::{ApiSettings, ApiState, Reads};
-use pulsegate_domain::policy::PolicySet;
 use pulsegate_domain::topic::TopicNames;
 use pulsegate_projections::catalog_view::CatalogView;
 use pulsegate_projections::hot_view::{HotView, Snapshot};
 use pulsegate_projections::reader::ReaderSettings;
-use pulsegate_write_side::{AccountStore, EventLog, LogSettings};
+use pulsegate_write_side::{EventLog, LogSettings};
 use serde_json::Value;
 use sqlx::postgres::PgPoolOptions;
 use tower::ServiceExt as _;
 
-pub(crate) const SESSION: &str = "019ab0c4-7e1a-7abc-8def-0123456789ab";
+pub(crate) const SESSION: &str = "3f2b8c1e-5d7a-4e90-9b3c-1a2b3c4d5e6f";
 pub(crate) const START: &str = r#"{"device_id":"tv-1","title_id":"t-1"}"#;
 
 /// Nothing listens there.
@@ -33,9 +32,8 @@ static PLAYBACK: LazyLock<(Playback, ReaderSettings)> = LazyLock::new(|| {
     let catalog = CatalogView::start(&reader).unwrap();
     let view = HotView::start(&reader, catalog.clone(), Snapshot::default()).unwrap();
     let events = EventLog::connect(&log).unwrap();
-    let store = AccountStore::new(events.clone(), log, Arc::new(PolicySet::default()), "tests");
     let settings = PlaybackSettings { replay_wait: Duration::from_millis(100), ..PlaybackSettings::default() };
-    (Playback::new(events, view, catalog, store, settings), reader)
+    (Playback::new(events, view, catalog, log, settings), reader)
 });
 
 pub(crate) fn state(settings: ApiSettings) -> ApiState {

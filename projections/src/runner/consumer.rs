@@ -27,6 +27,7 @@ use super::offsets::{self, Position};
 use super::outage::{Backoff, Outage};
 use super::record::{Record, Source};
 use super::{Ownership, RunError};
+use crate::reader::is_end;
 use crate::registry::Registered;
 
 /// Most records in one chunk.
@@ -128,7 +129,10 @@ impl ClientContext for Desk {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        self.kafka.failed(&format_args!("{error}: {reason}"));
+        // The end of a partition comes this way too, and then once more out of the poll.
+        if !is_end(&error) {
+            self.kafka.failed(&format_args!("{error}: {reason}"));
+        }
     }
 }
 

@@ -8,15 +8,15 @@ use uuid::Uuid;
 
 /// An event as it is appended.
 #[derive(Clone, Debug)]
-pub struct Event {
-    pub account: AccountId,
+pub(crate) struct Event {
+    pub(crate) account: AccountId,
     /// The log's time, where the test sets it.
-    pub at: Timestamp,
-    pub value: Vec<u8>,
+    pub(crate) at: Timestamp,
+    pub(crate) value: Vec<u8>,
 }
 
 /// The policies that the households' events name: the built-in one, and one that displaces.
-pub fn policies() -> PolicySet {
+pub(crate) fn policies() -> PolicySet {
     let mut set = PolicySet::default();
     let mut family = Policy::standard();
     family.name = "family".parse().unwrap();
@@ -27,7 +27,7 @@ pub fn policies() -> PolicySet {
 }
 
 /// A few accounts whose members zap, pause, crash and come back; hours and days pass between.
-pub struct Households {
+pub(crate) struct Households {
     dice: u64,
     now: i64,
     accounts: u64,
@@ -35,12 +35,12 @@ pub struct Households {
 }
 
 impl Households {
-    pub fn new(seed: u64, accounts: u64) -> Self {
+    pub(crate) fn new(seed: u64, accounts: u64) -> Self {
         let sessions = (0..accounts).map(|_| Vec::new()).collect();
         Self { dice: seed.wrapping_mul(2) + 1, now: 1_790_000_000_000, accounts, sessions }
     }
 
-    pub fn events(&mut self, count: usize) -> Vec<Event> {
+    pub(crate) fn events(&mut self, count: usize) -> Vec<Event> {
         (0..count).map(|_| self.event()).collect()
     }
 

@@ -20,7 +20,7 @@ use crate::services::{Bench, DEADLINE};
 
 /// What the tables must say.
 #[derive(Default)]
-pub struct Recount {
+pub(crate) struct Recount {
     accounts: BTreeMap<AccountId, (i32, Account)>,
     decisions: BTreeMap<AccountId, Vec<(i64, i32, Decision)>>,
     positions: BTreeMap<i32, (i64, Timestamp)>,
@@ -29,7 +29,7 @@ pub struct Recount {
 
 impl Recount {
     /// Recounts a whole topic.
-    pub async fn of(bench: &Bench, policies: &PolicySet) -> Self {
+    pub(crate) async fn of(bench: &Bench, policies: &PolicySet) -> Self {
         let (ends, kafka, topic) = (bench.ends().await, bench.kafka.clone(), bench.topics.name(Topic::Playback));
         let read = move || {
             let consumer: BaseConsumer = kafka.clone().set("group.id", "recount").create().unwrap();
@@ -63,7 +63,7 @@ impl Recount {
     }
 
     /// Recounts one partition.
-    pub fn partition(&mut self, partition: i32, records: &[Record], policies: &PolicySet) {
+    pub(crate) fn partition(&mut self, partition: i32, records: &[Record], policies: &PolicySet) {
         let mut clock = Timestamp::MIN;
         for record in records {
             clock = clock.max(record.timestamp.unwrap());
@@ -100,7 +100,7 @@ impl Recount {
     }
 
     /// Fails unless the tables, read in every way there is, say exactly this.
-    pub async fn agrees_with(&self, pool: &PgPool) {
+    pub(crate) async fn agrees_with(&self, pool: &PgPool) {
         let snapshot = active_sessions::load_partitions(pool).await.unwrap();
         let positions: BTreeMap<_, _> = snapshot
             .partitions
@@ -163,11 +163,11 @@ impl Recount {
     }
 
     /// How much there is to agree on, so that a test can't pass on nothing.
-    pub fn decided(&self) -> usize {
+    pub(crate) fn decided(&self) -> usize {
         self.decisions.values().map(Vec::len).sum()
     }
 
-    pub fn skipped(&self) -> &BTreeSet<(i32, i64)> {
+    pub(crate) fn skipped(&self) -> &BTreeSet<(i32, i64)> {
         &self.skipped
     }
 }

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, resume_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
@@ -23,8 +23,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::households::{Event, policies};
 
-/// No condition is waited for longer.
-pub const DEADLINE: Duration = Duration::from_secs(90);
+/// No condition is waited for longer: machines are slow and shared.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(240);
+
+/// One bench at a time: each keeps a broker, a database and all cores busy.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 fn variable(names: &[&str], default: &str) -> String {
     names.iter().find_map(|name| std::env::var(name).ok()).unwrap_or_else(|| default.to_owned())
@@ -37,7 +40,7 @@ fn unique() -> String {
 }
 
 /// Runs a test on an empty, migrated database.
-pub async fn on_a_database(test: impl AsyncFnOnce(&PgPool)) {
+pub(crate) async fn on_a_database(test: impl AsyncFnOnce(&PgPool)) {
     let url = variable(
         &["PULSEGATE_DATABASE_URL", "DATABASE_URL"],
         "postgres://pulsegate:pulsegate@127.0.0.1:5432/pulsegate",
@@ -57,16 +60,18 @@ pub async fn on_a_database(test: impl AsyncFnOnce(&PgPool)) {
 }
 
 /// A playback topic and a database.
-pub struct Bench {
-    pub pool: PgPool,
-    pub kafka: ClientConfig,
-    pub topics: TopicNames,
+pub(crate) struct Bench {
+    pub(crate) pool: PgPool,
+    pub(crate) kafka: ClientConfig,
+    pub(crate) topics: TopicNames,
     partitions: i32,
     producer: FutureProducer,
+    _turn: MutexGuard<'static, ()>,
 }
 
 /// Runs a test on an empty playback topic and an empty, migrated database.
-pub async fn on_a_bench(partitions: i32, test: impl AsyncFnOnce(&Bench)) {
+pub(crate) async fn on_a_bench(partitions: i32, test: impl AsyncFnOnce(&Bench)) {
+    let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let mut kafka = ClientConfig::new();
     kafka.set("bootstrap.servers", variable(&["PULSEGATE_KAFKA_BOOTSTRAP"], "127.0.0.1:9092"));
     let topics = TopicNames::new(format!("projections-test-{}.", unique()));
@@ -80,7 +85,7 @@ pub async fn on_a_bench(partitions: i32, test: impl AsyncFnOnce(&Bench)) {
     }
     let producer = kafka.clone().set("linger.ms", "2").set("partitioner", "murmur2_random").create().unwrap();
     on_a_database(async |pool| {
-        let bench = Bench { pool: pool.clone(), kafka, topics, partitions, producer };
+        let bench = Bench { pool: pool.clone(), kafka, topics, partitions, producer, _turn: turn };
         let outcome = AssertUnwindSafe(test(&bench)).catch_unwind().await;
         admin.delete_topics(&[&playback], &AdminOptions::new()).await.unwrap();
         if let Err(panic) = outcome {
@@ -91,31 +96,31 @@ pub async fn on_a_bench(partitions: i32, test: impl AsyncFnOnce(&Bench)) {
 }
 
 /// A runner under way.
-pub struct Running {
+pub(crate) struct Running {
     shutdown: CancellationToken,
     task: JoinHandle<Result<(), RunError>>,
 }
 
 impl Running {
     /// Lets it finish what it is doing.
-    pub async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.shutdown.cancel();
         self.task.await.unwrap().unwrap();
     }
 
     /// Ends it wherever it is, as a crash would.
-    pub async fn kill(self) {
+    pub(crate) async fn kill(self) {
         self.task.abort();
         assert!(self.task.await.unwrap_err().is_cancelled(), "it ended by itself");
     }
 }
 
 impl Bench {
-    pub fn start(&self, ownership: Ownership) -> Running {
+    pub(crate) fn start(&self, ownership: Ownership) -> Running {
         self.start_judged_by(ownership, Arc::new(FixedPolicies::new(policies())))
     }
 
-    pub fn start_judged_by(&self, ownership: Ownership, policies: Arc<dyn PolicySource>) -> Running {
+    pub(crate) fn start_judged_by(&self, ownership: Ownership, policies: Arc<dyn PolicySource>) -> Running {
         let shutdown = CancellationToken::new();
         let projection = ActiveSessions::new(policies);
         let runner = Runner::new(projection, self.pool.clone(), self.kafka.clone(), self.topics.clone());
@@ -123,20 +128,20 @@ impl Bench {
         Running { shutdown, task }
     }
 
-    pub async fn append(&self, events: &[Event]) {
+    pub(crate) async fn append(&self, events: &[Event]) {
         let sent = events.iter().map(|event| self.append_raw(event.account.as_str().as_bytes(), &event.value));
         join_all(sent).await;
     }
 
     /// Appends any bytes to the partition of a key.
-    pub async fn append_raw(&self, key: &[u8], value: &[u8]) {
+    pub(crate) async fn append_raw(&self, key: &[u8], value: &[u8]) {
         let topic = self.topics.name(Topic::Playback);
         let record = FutureRecord::to(&topic).partition(partition_of(key, self.partitions)).key(key).payload(value);
         self.producer.send(record, DEADLINE).await.unwrap();
     }
 
     /// The end of each partition that holds anything.
-    pub async fn ends(&self) -> BTreeMap<i32, i64> {
+    pub(crate) async fn ends(&self) -> BTreeMap<i32, i64> {
         let (kafka, topic, partitions) = (self.kafka.clone(), self.topics.name(Topic::Playback), self.partitions);
         let ask = move || {
             let consumer: BaseConsumer = kafka.create().unwrap();
@@ -147,7 +152,7 @@ impl Bench {
     }
 
     /// Waits until everything that is in the topic now is folded.
-    pub async fn folded(&self) {
+    pub(crate) async fn folded(&self) {
         let ends = self.ends().await;
         let begun = Instant::now();
         loop {

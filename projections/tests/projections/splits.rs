@@ -13,7 +13,7 @@ use crate::recount::Recount;
 use crate::services::on_a_database;
 
 /// The records of these events, as one partition holds them.
-pub fn records(events: &[Event]) -> Vec<Record> {
+pub(crate) fn records(events: &[Event]) -> Vec<Record> {
     let record = |(offset, event): (i64, &Event)| Record {
         offset,
         timestamp: Some(event.at),

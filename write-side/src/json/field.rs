@@ -105,9 +105,9 @@ impl TryFrom<String> for Day {
     type Error = &'static str;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
-        // chrono reads other spellings too, and one of each day is enough.
+        // chrono reads other spellings too, and years of more digits; one of each day is enough.
         let day: Option<NaiveDate> = text.parse().ok();
-        day.filter(|day| day.to_string() == text).map(Self).ok_or("not a day")
+        day.filter(|day| text.len() == 10 && day.to_string() == text).map(Self).ok_or("not a day")
     }
 }
 
