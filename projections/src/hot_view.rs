@@ -39,7 +39,7 @@ const PROOF_INTERVAL: Duration = Duration::from_millis(500);
 /// How long one such question may take.
 const PROOF_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often forgotten sessions are swept out of memory.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
+const SWEEP_INTERVAL: Duration = Duration::from_mins(1);
 /// Answers below this age are as good as current, in milliseconds.
 pub const STALE_MS_MIN: u64 = 3_000;
 

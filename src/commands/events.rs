@@ -174,14 +174,11 @@ fn tail(config: &Config, topic: Topic, tail: &Tail, stopped: impl Fn() -> bool) 
     let mut out = std::io::stdout().lock();
     while !stopped() {
         match reader.consumer.poll(POLL) {
-            Some(Ok(message)) => {
-                if tail.key.as_ref().is_none_or(|key| message.key() == Some(key.as_bytes())) {
-                    match write_line(&mut out, &message, tail.json) {
-                        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => break,
-                        written => written?,
-                    }
-                }
-            }
+            Some(Ok(message)) if tail.key.as_ref().is_some_and(|key| message.key() != Some(key.as_bytes())) => {}
+            Some(Ok(message)) => match write_line(&mut out, &message, tail.json) {
+                Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => break,
+                written => written?,
+            },
             Some(Err(KafkaError::PartitionEOF(partition))) => {
                 open.retain(|unread| *unread != partition);
                 if tail.until_end && open.is_empty() {

@@ -80,14 +80,11 @@ pub(crate) async fn run(config: Config, roles: Roles) -> anyhow::Result<ExitCode
     // Bound before anything else is begun: a port that is taken should say so at once.
     let admin_listener = std::net::TcpListener::bind(config.admin_listen)
         .with_context(|| format!("failed to listen on PULSEGATE_ADMIN_LISTEN={}", config.admin_listen))?;
-    let listener = match roles.api {
-        true => Some(
-            TcpListener::bind(config.listen)
-                .await
-                .with_context(|| format!("failed to listen on PULSEGATE_LISTEN={}", config.listen))?,
-        ),
-        false => None,
-    };
+    let mut listener = None;
+    if roles.api {
+        let bound = TcpListener::bind(config.listen).await;
+        listener = Some(bound.with_context(|| format!("failed to listen on PULSEGATE_LISTEN={}", config.listen))?);
+    }
     let health = Arc::new(Health::default());
     let asked = Arc::clone(&health);
     let admin = AdminServer::start(admin_listener, metrics, Arc::new(move || asked.readiness()))

@@ -3,18 +3,18 @@
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use sqlx::{Connection as _, Executor as _};
+use tokio::sync::{Mutex, MutexGuard};
 use uuid::Uuid;
 
 /// How long anything may take that should happen soon: machines are slow and shared.
-pub(crate) const SOON: Duration = Duration::from_secs(240);
+pub(crate) const SOON: Duration = Duration::from_mins(4);
 
 /// One heavy test at a time: each runs processes of its own on the same few cores.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
 
 pub(crate) struct Deployment {
     pub(crate) kafka: String,
@@ -53,7 +53,7 @@ impl Deployment {
 
     /// A deployment over given services; `database` is any database of the server.
     pub(crate) async fn over(kafka: String, database: &str) -> Self {
-        let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = ONE_AT_A_TIME.lock().await;
         let name = format!("pulsegate_test_{}", Uuid::now_v7().simple());
         let mut admin = sqlx::PgConnection::connect(database).await.expect("PostgreSQL: is `make services` up?");
         admin.execute(sqlx::AssertSqlSafe(format!("create database {name}"))).await.expect("a database of its own");
@@ -115,7 +115,7 @@ impl Deployment {
             .stdout(Stdio::null())
             .spawn()
             .expect("the binary starts");
-        let client = reqwest::Client::builder().timeout(Duration::from_secs(120)).build().expect("a client");
+        let client = reqwest::Client::builder().timeout(Duration::from_mins(4)).build().expect("a client");
         Node { child, url: format!("http://{listen}"), admin: format!("http://{admin}"), client }
     }
 }

@@ -172,7 +172,7 @@ async fn checks_go_on_while_a_part_is_away_and_nothing_is_lost_or_counted_twice(
     assert_eq!(node.admin("/livez").await.0, 200);
     services.ctl("kafka", "start");
     node.ready().await;
-    tokio::time::timeout(Duration::from_secs(60), node.get(&format!("{path}/verdict"))).await.expect("an answer");
+    tokio::time::timeout(Duration::from_mins(1), node.get(&format!("{path}/verdict"))).await.expect("an answer");
 }
 
 fn with_ids(mut beat: Value, account: &str, session: Uuid) -> Value {

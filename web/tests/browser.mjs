@@ -20,7 +20,7 @@ const FLAGS = [
   '--mute-audio',
   '--autoplay-policy=no-user-gesture-required',
 ];
-const DEADLINE_MS = 60_000;
+const DEADLINE_MS = 120_000;
 const ACCOUNT = `browser-${Date.now().toString(36)}`;
 const DESKTOP = { width: 1280, height: 860 };
 // Three films are drawn by the processor here, so outside of screenshots they are small.

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, resume_unwind};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
@@ -18,16 +18,17 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool};
+use tokio::sync::{Mutex, MutexGuard};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::households::{Event, policies};
 
 /// No condition is waited for longer: machines are slow and shared.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(240);
+pub(crate) const DEADLINE: Duration = Duration::from_mins(4);
 
 /// One bench at a time: each keeps a broker, a database and all cores busy.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
 
 fn variable(names: &[&str], default: &str) -> String {
     names.iter().find_map(|name| std::env::var(name).ok()).unwrap_or_else(|| default.to_owned())
@@ -71,7 +72,7 @@ pub(crate) struct Bench {
 
 /// Runs a test on an empty playback topic and an empty, migrated database.
 pub(crate) async fn on_a_bench(partitions: i32, test: impl AsyncFnOnce(&Bench)) {
-    let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let turn = ONE_AT_A_TIME.lock().await;
     let mut kafka = ClientConfig::new();
     kafka.set("bootstrap.servers", variable(&["PULSEGATE_KAFKA_BOOTSTRAP"], "127.0.0.1:9092"));
     let topics = TopicNames::new(format!("projections-test-{}.", unique()));

@@ -11,7 +11,7 @@ use rdkafka::topic_partition_list::TopicPartitionList;
 use uuid::Uuid;
 
 /// How long anything may take on a busy machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 pub(crate) fn bootstrap() -> String {
     let address = std::env::var("PULSEGATE_KAFKA_BOOTSTRAP").unwrap_or_else(|_| "127.0.0.1:9092".to_owned());

@@ -39,7 +39,7 @@ fn store(log: &EventLog, settings: &LogSettings) -> AccountStore {
 /// An account, and another one in the same partition.
 fn neighbours(store: &AccountStore) -> (AccountId, AccountId) {
     let account: AccountId = "acc-0".parse().unwrap();
-    let neighbour = (1..)
+    let neighbour = (1..1_000)
         .map(|n| format!("acc-{n}").parse::<AccountId>().unwrap())
         .find(|other| store.partition(other) == store.partition(&account));
     (account, neighbour.unwrap())
