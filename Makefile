@@ -40,7 +40,7 @@ test: ## Every check there is: format, lints, docs, web and Rust tests, on a rea
 
 .PHONY: bench
 bench: build ## Measure the main job against the raw limits of its parts; rows also in target/bench.json
-	@ops/with-services cargo bench -p pulsegate --bench main_job --locked
+	@PULSEGATE_KAFKA_JVM=-XX:+TieredCompilation ops/with-services cargo bench -p pulsegate --bench main_job --locked
 
 .PHONY: fmt
 fmt: ## Format the Rust code

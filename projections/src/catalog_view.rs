@@ -104,9 +104,13 @@ impl CatalogView {
     pub fn read_on_for(&self, policy: &PolicyRef, wait: Duration) -> Option<bool> {
         let deadline = Instant::now() + wait;
         let known = || self.shared.policies.load().get(policy).is_some();
-        let end = self.shared.end()?;
+        if known() {
+            return Some(true);
+        }
+        // Asked once: a broker that is away may say so at once, again and again.
+        let end = self.shared.end();
         while !known() {
-            if self.next_offset() >= end {
+            if end.is_some_and(|end| self.next_offset() >= end) {
                 return Some(known());
             }
             if Instant::now() >= deadline {

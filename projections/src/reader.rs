@@ -5,6 +5,7 @@ use std::time::Duration;
 use pulsegate_domain::topic::TopicNames;
 use rdkafka::ClientConfig;
 use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, ConsumerContext};
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
@@ -29,6 +30,11 @@ pub struct ReaderSettings {
 pub struct ReaderContext;
 
 impl ClientContext for ReaderContext {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        // An outage makes librdkafka repeat itself; whoever polls says it.
+        tracing::debug!(?level, facility, "{message}");
+    }
+
     fn error(&self, error: KafkaError, reason: &str) {
         // The end of a partition comes this way too.
         if !is_end(&error) {

@@ -120,8 +120,12 @@ impl Shard {
             && policies.get(reference).is_none()
         {
             // Kafka away means that nobody knows: the fold waits rather than guesses.
+            let mut said = false;
             while catalog.read_on_for(reference, CATALOG_WAIT).is_none() && !stop.load(Ordering::Relaxed) {
-                tracing::warn!(policy = %reference, "waiting for the catalog");
+                if !said {
+                    tracing::warn!(policy = %reference, "waiting for the catalog");
+                    said = true;
+                }
             }
             *policies = catalog.policies();
         }
