@@ -74,6 +74,8 @@ impl ReaderSettings {
             // A position that the log doesn't hold must be an error: starting over would fold twice.
             .set("auto.offset.reset", "error")
             .set("fetch.wait.max.ms", "250")
+            // A topic that is made only after this asks for it must not stay unknown for the usual five minutes.
+            .set("topic.metadata.refresh.interval.ms", "5000")
             // Behind, a full queue is refilled at once instead of after a second.
             .set("fetch.queue.backoff.ms", "5")
             .set("queued.max.messages.kbytes", "32768")

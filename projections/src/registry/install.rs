@@ -1,7 +1,7 @@
 //! Making the tables: those that belong to no single projection, then each version's own schema.
 
 use sqlx::migrate::Migrator;
-use sqlx::{AssertSqlSafe, PgPool, PgTransaction};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool, PgTransaction};
 use thiserror::Error;
 
 use super::{REGISTERED, Registered};
@@ -23,7 +23,10 @@ pub enum MigrateError {
 ///
 /// A version that is the first of its name is live from the start; any other begins as a shadow.
 pub async fn migrate(pool: &PgPool) -> Result<(), MigrateError> {
-    SHARED.run(pool).await?;
+    // Its lock belongs to the connection: one of its own lets go of it however this ends.
+    let mut connection = PgConnection::connect_with(&pool.connect_options()).await?;
+    SHARED.run(&mut connection).await?;
+    connection.close().await?;
     let mut tx = pool.begin().await?;
     // One node installs, the others wait here and then find everything done.
     sqlx::query("select pg_advisory_xact_lock(hashtext('pulsegate.projections'))").execute(&mut *tx).await?;

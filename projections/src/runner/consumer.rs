@@ -94,6 +94,8 @@ impl Reader {
             .set("auto.offset.reset", "error")
             .set("allow.auto.create.topics", "false")
             .set("partition.assignment.strategy", "cooperative-sticky")
+            // A topic that is made only after this asks for it must not stay unknown for the usual five minutes.
+            .set("topic.metadata.refresh.interval.ms", "5000")
             // A worker that was killed is missed after this.
             .set("session.timeout.ms", "10000")
             .set("fetch.queue.backoff.ms", "5")

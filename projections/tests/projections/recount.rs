@@ -2,6 +2,7 @@
 //! tables say the same.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use pulsegate_domain::account::{Account, Decision, EndedSession, Observe, Place, Session, SessionState};
 use pulsegate_domain::event::{self, PlaybackEvent};
@@ -40,7 +41,9 @@ impl Recount {
                 consumer.assign(&from).unwrap();
                 let mut records: Vec<Record> = Vec::new();
                 while records.last().is_none_or(|last| last.offset + 1 < end) {
-                    let message = consumer.poll(DEADLINE).expect("the log went silent").unwrap();
+                    // A poll may also return because of something else than a record.
+                    let mut polls = (0..DEADLINE.as_secs()).map(|_| consumer.poll(Duration::from_secs(1)));
+                    let message = polls.find_map(|polled| polled).expect("the log went silent").unwrap();
                     records.push(Record {
                         offset: message.offset(),
                         timestamp: message.timestamp().to_millis().map(Timestamp::from_millis),
