@@ -15,10 +15,6 @@ mod deployment;
 mod households;
 #[path = "pulsegate/main_job.rs"]
 mod main_job;
-#[path = "pulsegate/outages.rs"]
-mod outages;
-#[path = "pulsegate/pages.rs"]
-mod pages;
 #[path = "pulsegate/races.rs"]
 mod races;
 #[path = "pulsegate/recount.rs"]

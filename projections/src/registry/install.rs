@@ -25,6 +25,9 @@ pub enum MigrateError {
 pub async fn migrate(pool: &PgPool) -> Result<(), MigrateError> {
     // Its lock belongs to the connection: one of its own lets go of it however this ends.
     let mut connection = PgConnection::connect_with(&pool.connect_options()).await?;
+    sqlx::raw_sql("set lock_timeout = '60s'; select pg_advisory_lock(hashtext('pulsegate.migrations'))")
+        .execute(&mut connection)
+        .await?;
     SHARED.run(&mut connection).await?;
     connection.close().await?;
     let mut tx = pool.begin().await?;
