@@ -54,7 +54,15 @@ pub(crate) async fn on_a_database(test: impl AsyncFnOnce(&PgPool)) {
     pulsegate_projections::migrate(&pool).await.unwrap();
     let outcome = AssertUnwindSafe(test(&pool)).catch_unwind().await;
     pool.close().await;
-    sqlx::query(AssertSqlSafe(format!("drop database {name} with (force)"))).execute(&mut admin).await.unwrap();
+    // An autovacuum worker, which isn't ours to end, may be in there for a moment.
+    let mut tries = 0;
+    while let Err(error) =
+        sqlx::query(AssertSqlSafe(format!("drop database {name} with (force)"))).execute(&mut admin).await
+    {
+        tries += 1;
+        assert!(tries < 30, "{error}");
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
     if let Err(panic) = outcome {
         resume_unwind(panic);
     }
