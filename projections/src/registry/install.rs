@@ -23,11 +23,14 @@ pub enum MigrateError {
 ///
 /// A version that is the first of its name is live from the start; any other begins as a shadow.
 pub async fn migrate(pool: &PgPool) -> Result<(), MigrateError> {
-    // Its lock belongs to the connection: one of its own lets go of it however this ends.
+    // Its lock belongs to the connection: one of its own lets go of it however this ends. The path is said because the
+    // default one starts with the user's name, and a user named as our schema would keep a second list of migrations.
     let mut connection = PgConnection::connect_with(&pool.connect_options()).await?;
-    sqlx::raw_sql("set lock_timeout = '60s'; select pg_advisory_lock(hashtext('pulsegate.migrations'))")
-        .execute(&mut connection)
-        .await?;
+    sqlx::raw_sql(
+        "set search_path = public; set lock_timeout = '60s'; select pg_advisory_lock(hashtext('pulsegate.migrations'))",
+    )
+    .execute(&mut connection)
+    .await?;
     SHARED.run(&mut connection).await?;
     connection.close().await?;
     let mut tx = pool.begin().await?;
