@@ -34,7 +34,7 @@ build: web ## Build target/release/pulsegate
 	cargo build --release --locked
 
 .PHONY: test
-test: ## Every check there is: format, lints, docs, web and Rust tests, on a real Kafka and PostgreSQL
+test: ## Every check there is: format, lints, docs, web and Rust tests, on a real Kafka, PostgreSQL and browser
 	@ops/check-tools
 	@ops/test
 

@@ -10,12 +10,15 @@ mod straight_line;
 #[path = "pulsegate/crashes.rs"]
 mod crashes;
 #[path = "pulsegate/deployment.rs"]
-#[allow(dead_code, reason = "outages and pages, which are not in the suite yet, ask it more")]
 mod deployment;
 #[path = "pulsegate/households.rs"]
 mod households;
 #[path = "pulsegate/main_job.rs"]
 mod main_job;
+#[path = "pulsegate/outages.rs"]
+mod outages;
+#[path = "pulsegate/pages.rs"]
+mod pages;
 #[path = "pulsegate/races.rs"]
 mod races;
 #[path = "pulsegate/recount.rs"]
