@@ -135,8 +135,7 @@ impl TopicReader {
         let mut ends = BTreeMap::new();
         let mut beginnings = BTreeMap::new();
         for partition in found.partitions() {
-            let (low, high) = consumer
-                .fetch_watermarks(&topic, partition.id(), BROKER_TIMEOUT)
+            let (low, high) = watermarks(&consumer, &topic, partition.id())
                 .with_context(|| format!("failed to read the ends of {topic}/{}", partition.id()))?;
             ends.insert(partition.id(), high);
             beginnings.insert(partition.id(), low);
@@ -152,6 +151,18 @@ impl TopicReader {
             }
         }
         Ok(self.consumer.assign(&list)?)
+    }
+}
+
+/// Where a partition begins and ends. A broker that is busy, or has just begun to lead it, may deny it for a moment.
+fn watermarks(consumer: &BaseConsumer<ReaderContext>, topic: &str, partition: i32) -> Result<(i64, i64), KafkaError> {
+    let deadline = Instant::now() + BROKER_TIMEOUT;
+    loop {
+        match consumer.fetch_watermarks(topic, partition, deadline.saturating_duration_since(Instant::now()).max(POLL))
+        {
+            Err(_) if Instant::now() < deadline => std::thread::sleep(POLL),
+            answered => return answered,
+        }
     }
 }
 

@@ -111,7 +111,7 @@ type Listener = mpsc::Sender<Result<Step, ReplayError>>;
 /// Reads to the end; none if the listener left before.
 fn run(config: &ClientConfig, span: &Span, listener: &Listener) -> Result<Option<Step>, ReplayError> {
     let consumer: BaseConsumer<Quiet> = config.create_with_context(Quiet)?;
-    let (low, high) = consumer.fetch_watermarks(&span.topic, span.partition, ASK)?;
+    let (low, high) = watermarks(&consumer, span)?;
     if low >= high {
         return Ok(Some(Step::End(None)));
     }
@@ -122,6 +122,18 @@ fn run(config: &ClientConfig, span: &Span, listener: &Listener) -> Result<Option
     // A consumer that is dropped while it is assigned can hang.
     consumer.unassign()?;
     outcome
+}
+
+/// Where the partition begins and ends. A broker that is busy, or has just begun to lead it, may deny it for a moment.
+fn watermarks(consumer: &BaseConsumer<Quiet>, span: &Span) -> Result<(i64, i64), KafkaError> {
+    let deadline = Instant::now() + ASK;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now()).max(POLL);
+        match consumer.fetch_watermarks(&span.topic, span.partition, left) {
+            Err(_) if Instant::now() < deadline => thread::sleep(POLL),
+            answered => return answered,
+        }
+    }
 }
 
 fn follow(
