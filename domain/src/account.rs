@@ -12,11 +12,14 @@
 mod aggregate;
 mod decision;
 mod door;
+mod past;
 mod session;
 mod slots;
 mod verdict;
 
 use thiserror::Error;
+
+use past::Past;
 
 pub use aggregate::{AccountAggregate, Command, PlacedEvent};
 pub use decision::{Decision, DecisionKind};
@@ -99,18 +102,16 @@ impl Observe for () {}
 #[derive(Clone, Debug, Default)]
 pub struct Account {
     open: Vec<Session>,
-    ended: Vec<EndedSession>,
-    /// No session is forgotten before this instant: spares a look at each ended one at each record.
-    forgets_from: Option<Timestamp>,
+    past: Past,
 }
 
 impl PartialEq for Account {
     fn eq(&self, other: &Self) -> bool {
         let sorted = |account: &Self| {
-            let mut account = account.clone();
-            account.open.sort_by_key(Session::id);
-            account.ended.sort_by_key(EndedSession::id);
-            (account.open, account.ended)
+            let (mut open, mut ended) = (account.open.clone(), account.ended().to_vec());
+            open.sort_by_key(Session::id);
+            ended.sort_by_key(EndedSession::id);
+            (open, ended)
         };
         sorted(self) == sorted(other)
     }
@@ -123,7 +124,7 @@ impl Account {
         for session in sessions {
             match session {
                 SessionState::Open(session) => push_exact(&mut account.open, session),
-                SessionState::Ended(session) => account.remember(session),
+                SessionState::Ended(session) => account.past.add(session),
             }
         }
         account
@@ -138,13 +139,13 @@ impl Account {
     /// The sessions that have ended and are still remembered.
     #[must_use]
     pub fn ended(&self) -> &[EndedSession] {
-        &self.ended
+        self.past.sessions()
     }
 
     /// Whether nothing is remembered.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
-        self.open.is_empty() && self.ended.is_empty()
+        self.open.is_empty() && self.past.is_empty()
     }
 
     /// One session's state, as a read model keeps it.
@@ -164,7 +165,7 @@ impl Account {
     /// A session that has ended and is still remembered.
     #[must_use]
     pub fn ended_session(&self, id: SessionId) -> Option<&EndedSession> {
-        self.ended.iter().find(|session| session.id == id)
+        self.ended().iter().find(|session| session.id == id)
     }
 
     /// Takes up the next record of the account.
@@ -212,16 +213,7 @@ impl Account {
     /// Forgets what is due to be forgotten at `now`, so that an idle account costs no memory. Changes no
     /// answer: readers and the fold pass over such sessions anyway.
     pub fn forget(&mut self, now: Timestamp, observer: &mut impl Observe) {
-        if self.forgets_from.is_some_and(|from| now >= from) {
-            self.ended.retain(|session| {
-                let keep = now < session.forget_at();
-                if !keep {
-                    observer.forgotten(session.id);
-                }
-                keep
-            });
-            self.forgets_from = self.ended.iter().map(EndedSession::forget_at).min();
-        }
+        self.past.forget(now, observer);
         self.open.retain(|session| {
             let keep = now < session.forget_at();
             if !keep {
@@ -331,7 +323,7 @@ impl Account {
             Some(id) => id,
             None => SessionId::inferred(&event.account_id, &event.device_id, event_id),
         };
-        if let Some(ended) = self.ended.iter_mut().find(|session| session.id == id) {
+        if let Some(ended) = self.past.find_mut(id) {
             ended.last_record_at = place.at;
             observer.touched(id);
             return Applied { session: id, outcome: Outcome::AlreadyEnded };
@@ -371,7 +363,7 @@ impl Account {
         }
         let newest_open = self.open.iter().filter(of_device).map(|session| session.last_seen_offset).max();
         let newest_ended = self
-            .ended
+            .ended()
             .iter()
             .filter(|session| session.device_id.as_ref() == Some(&event.device_id))
             .max_by_key(|session| session.last_seen_offset)?;
@@ -384,7 +376,7 @@ impl Account {
     /// A stop or an eviction: ends the session, also one that nobody has heard of, so that a late start
     /// doesn't revive it (rule 3).
     fn end_by_event(&mut self, id: SessionId, reason: EndReason, place: Place, observer: &mut impl Observe) -> Applied {
-        if let Some(ended) = self.ended.iter_mut().find(|session| session.id == id) {
+        if let Some(ended) = self.past.find_mut(id) {
             ended.last_record_at = place.at;
             observer.touched(id);
             return Applied { session: id, outcome: Outcome::AlreadyEnded };
@@ -396,7 +388,7 @@ impl Account {
         } else {
             let stub = EndedSession::never_seen(id, &end);
             observer.decided(|| Decision::end(&stub, None, &end, place));
-            self.remember(stub);
+            self.past.add(stub);
             observer.touched(id);
         }
         Applied { session: id, outcome: Outcome::TakenUp }
@@ -408,14 +400,8 @@ impl Account {
         let session = self.open.swap_remove(index);
         let ended = EndedSession::from_open(&session, end);
         observer.decided(|| Decision::end(&ended, Some(&session), end, place));
-        self.remember(ended);
+        self.past.add(ended);
         observer.touched(id);
-    }
-
-    fn remember(&mut self, session: EndedSession) {
-        let forget_at = session.forget_at();
-        self.forgets_from = Some(self.forgets_from.map_or(forget_at, |from| from.min(forget_at)));
-        push_exact(&mut self.ended, session);
     }
 
     /// The session that a start or heartbeat names, unless that answers the event already.
@@ -436,7 +422,7 @@ impl Account {
             observer.touched(id);
             return Found::Answered(Applied { session: id, outcome: Outcome::Mismatch });
         }
-        if let Some(ended) = self.ended.iter_mut().find(|session| session.id == id) {
+        if let Some(ended) = self.past.find_mut(id) {
             ended.last_record_at = place.at;
             observer.touched(id);
             return Found::Answered(Applied { session: id, outcome: Outcome::AlreadyEnded });
