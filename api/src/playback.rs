@@ -18,13 +18,14 @@ use pulsegate_domain::event::PlaybackEvent;
 use pulsegate_domain::ids::{AccountId, SessionId};
 use pulsegate_domain::time::Timestamp;
 use pulsegate_projections::catalog_view::CatalogView;
-use pulsegate_projections::hot_view::{AsOf, HotView, Live, Look};
-use pulsegate_write_side::EventLog;
+use pulsegate_projections::hot_view::{Acknowledged, AsOf, HotView, Live, Look};
 use pulsegate_write_side::envelope::{self, Origin};
 use pulsegate_write_side::request::{EvictRequest, HeartbeatRequest, StartRequest, StopRequest};
 use pulsegate_write_side::settings::LogSettings;
 use pulsegate_write_side::stamp::{self, Known};
 use pulsegate_write_side::store::AccountStore;
+use pulsegate_write_side::{Appended, EventLog};
+use uuid::Uuid;
 
 pub use answer::{AccountSessions, Answered, CommandError, Readiness, Stamp, Started};
 pub use ingest::{BatchOutcome, ItemRejected, SignalOutcome};
@@ -109,8 +110,9 @@ impl Playback {
             let (answer, _) = self.append_and_hear(&account, admitted.event, SOURCE, happened_at).await?;
             return answer::open(answer);
         }
-        let record = envelope::playback(&admitted.event, &Origin::new(SOURCE, happened_at));
-        let appended = self.inner.log.append(record).await?;
+        let origin = Origin::new(SOURCE, happened_at);
+        let appended = self.inner.log.append(envelope::playback(&admitted.event, &origin)).await?;
+        self.fold_own(origin.id, admitted.event, &appended);
         let mut answer = self.check(&account, session);
         // It lost its slot on the way, or is about to get it back: then its own event decides.
         let lost = admitted.holds_slot && !answer.verdict.as_ref().is_some_and(Verdict::allows);
@@ -257,10 +259,17 @@ impl Playback {
         let origin = Origin::new(source, happened_at);
         let mut expected = self.inner.view.expect(account, origin.id);
         let appended = self.inner.log.append(envelope::playback(&event, &origin)).await?;
+        self.fold_own(origin.id, event.clone(), &appended);
         match expected.folded(self.inner.settings.view_wait).await {
             Some(folded) => answer::of_fold(folded),
             None => self.provisional(account, &origin.id.to_string(), &event, &appended),
         }
+    }
+
+    /// Lets the view fold what this node has appended, where it stands.
+    fn fold_own(&self, id: Uuid, event: PlaybackEvent, appended: &Appended) {
+        let own = Acknowledged { id, event, offset: appended.offset, stamp: appended.at };
+        self.inner.view.acknowledged(appended.partition, own);
     }
 }
 

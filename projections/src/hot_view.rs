@@ -1,11 +1,15 @@
 //! The hot view: every account's state in memory, folded from the playback topic by each node.
 //!
 //! A start is a snapshot of `active_sessions` and the log from its offsets on, so that it reads a tail
-//! and not history. One thread folds; readers take a partition's lock for the time of a look and never
-//! hold it across an await.
+//! and not history. One thread reads the log and folds. What the node itself appends it also folds, at the
+//! acknowledgement, where everything before it was folded: so an answer needs no second way to the broker
+//! and back. Readers take a partition's lock for the time of a look and never hold it across an await.
 //!
 //! **Invariant:** what a reader sees of an account is the fold of its records up to the partition's
 //! position, never a part of one record.
+//!
+//! **Invariant:** the records of a partition are folded in the order of their offsets, each once, whether
+//! the log brought it or its acknowledgement.
 
 mod live;
 mod shard;
@@ -32,6 +36,7 @@ use uuid::Uuid;
 use crate::catalog_view::CatalogView;
 use crate::reader::{POLL, ReaderContext, ReaderError, ReaderSettings};
 pub use live::{Live, LiveDecision};
+pub use shard::Acknowledged;
 use shard::{Record, Shard};
 
 /// How often the ends of the log are asked for.
@@ -100,6 +105,8 @@ struct Inner {
     consumer: BaseConsumer<ReaderContext>,
     topic: String,
     stop: AtomicBool,
+    /// An end of the log lies above what is folded: perhaps what lies between is no record.
+    is_position_wanted: AtomicBool,
     caught_up: watch::Sender<bool>,
     failure: Mutex<Option<String>>,
     live: live::Counters,
@@ -110,7 +117,7 @@ impl HotView {
     /// Starts to fold from `snapshot`; the catalog must be caught up.
     pub fn start(settings: &ReaderSettings, catalog: CatalogView, snapshot: Snapshot) -> Result<Self, ReaderError> {
         let topic = settings.topics.name(Topic::Playback);
-        let consumer = settings.consumer("hot-view")?;
+        let consumer = settings.consumer_of_others()?;
         let mut shards: Vec<_> = (0..settings.partitions).map(Shard::new).collect();
         let mut from = TopicPartitionList::new();
         let mut starts: HashMap<i32, (i64, Timestamp)> =
@@ -138,6 +145,7 @@ impl HotView {
                 consumer,
                 topic,
                 stop: AtomicBool::new(false),
+                is_position_wanted: AtomicBool::new(false),
                 caught_up: watch::Sender::new(false),
                 failure: Mutex::new(None),
                 live: live::Counters::default(),
@@ -188,6 +196,14 @@ impl HotView {
         let shard = self.shard(account);
         shard.expect(event_id, told);
         Expected { view: self.clone(), partition: shard.partition(), event_id, tell }
+    }
+
+    /// Takes an event that this node has appended itself and the broker has acknowledged, so that the answer
+    /// need not wait until the log brings it back.
+    pub fn acknowledged(&self, partition: i32, own: Acknowledged) {
+        if let Some(shard) = usize::try_from(partition).ok().and_then(|index| self.inner.shards.get(index)) {
+            shard.acknowledged(own, &self.inner.catalog.policies(), &self.inner.live);
+        }
     }
 
     /// Whether the record at `offset` has been folded.
@@ -301,9 +317,12 @@ impl Inner {
                     };
                     shard.fold(&record, &mut policies, &self.catalog, &self.live, &self.stop);
                 }
-                Some(Err(KafkaError::PartitionEOF(partition))) => self.note_end(partition),
+                Some(Err(KafkaError::PartitionEOF(_))) | None => {}
                 Some(Err(error)) => self.note_error(&error),
-                None => {}
+            }
+            if self.is_position_wanted.load(Ordering::Relaxed) {
+                self.is_position_wanted.store(false, Ordering::Relaxed);
+                self.note_positions();
             }
         }
         if let Err(error) = self.consumer.unassign() {
@@ -311,16 +330,15 @@ impl Inner {
         }
     }
 
-    /// The end may lie behind what is no record (a transaction's marker): the consumer's position tells.
-    fn note_end(&self, partition: i32) {
-        let position = self
-            .consumer
-            .position()
-            .ok()
-            .and_then(|positions| positions.find_partition(&self.topic, partition)?.offset().to_raw());
-        let shard = usize::try_from(partition).ok().and_then(|index| self.shards.get(index));
-        if let (Some(shard), Some(position)) = (shard, position) {
-            shard.advance_to(position);
+    /// The end may lie behind what is no record (a transaction's marker): the consumer's position tells. It counts
+    /// what was handed out, which between two polls of this thread is what was folded.
+    fn note_positions(&self) {
+        let Ok(positions) = self.consumer.position() else { return };
+        for shard in &self.shards {
+            let element = positions.find_partition(&self.topic, shard.partition());
+            if let Some(position) = element.and_then(|element| element.offset().to_raw()) {
+                shard.advance_to(position);
+            }
         }
     }
 
@@ -346,8 +364,10 @@ impl Inner {
             match self.ends() {
                 Ok(ends) => {
                     for (partition, end) in ends {
-                        if let Some(shard) = usize::try_from(partition).ok().and_then(|index| self.shards.get(index)) {
-                            shard.note_end(end, asked_at);
+                        if let Some(shard) = usize::try_from(partition).ok().and_then(|index| self.shards.get(index))
+                            && !shard.note_end(end, asked_at)
+                        {
+                            self.is_position_wanted.store(true, Ordering::Relaxed);
                         }
                     }
                 }

@@ -65,8 +65,23 @@ impl ReaderSettings {
     /// A consumer that is assigned by hand and commits nothing; `purpose` names its group, which
     /// librdkafka demands but nothing reads.
     pub(crate) fn consumer(&self, purpose: &str) -> Result<BaseConsumer<ReaderContext>, KafkaError> {
-        self.client
-            .clone()
+        self.config(purpose).create_with_context(ReaderContext)
+    }
+
+    /// Such a consumer of the playback topic, for a node that folds what it appends by itself. What others
+    /// append may come a few milliseconds late: fetches that were answered at once would bring a record each
+    /// in a busy log, and cost the broker and the node more than all else.
+    pub(crate) fn consumer_of_others(&self) -> Result<BaseConsumer<ReaderContext>, KafkaError> {
+        self.config("hot-view")
+            .set("fetch.min.bytes", "65536")
+            .set("fetch.wait.max.ms", "5")
+            .set("enable.partition.eof", "false")
+            .create_with_context(ReaderContext)
+    }
+
+    fn config(&self, purpose: &str) -> ClientConfig {
+        let mut config = self.client.clone();
+        config
             .set("group.id", format!("{}{purpose}", self.topics.prefix()))
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
@@ -78,7 +93,7 @@ impl ReaderSettings {
             .set("topic.metadata.refresh.interval.ms", "5000")
             // Behind, a full queue is refilled at once instead of after a second.
             .set("fetch.queue.backoff.ms", "5")
-            .set("queued.max.messages.kbytes", "32768")
-            .create_with_context(ReaderContext)
+            .set("queued.max.messages.kbytes", "32768");
+        config
     }
 }

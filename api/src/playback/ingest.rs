@@ -11,6 +11,7 @@ use pulsegate_write_side::request::{Batch, ClickstreamRequest, HeartbeatRequest,
 use pulsegate_write_side::stamp;
 use pulsegate_write_side::{AppendError, Record};
 use serde::Serialize;
+use uuid::Uuid;
 
 use super::answer::{CommandError, Stamp};
 use super::{Playback, now};
@@ -60,6 +61,15 @@ impl ItemRejected {
     }
 }
 
+/// A record of a batch on its way to the log.
+struct Outgoing {
+    /// Its item's index in the batch.
+    index: usize,
+    record: Record,
+    /// What the view folds of it: the event's id and the event.
+    own: Option<(Uuid, PlaybackEvent)>,
+}
+
 impl Playback {
     /// Appends a batch of heartbeats, as a player sends that was offline; nothing waits for the fold.
     ///
@@ -68,7 +78,7 @@ impl Playback {
     pub async fn heartbeats(&self, batch: Batch<HeartbeatRequest>) -> Result<BatchOutcome, CommandError> {
         let received_at = now();
         let mut outcome = BatchOutcome::refusing(batch.rejected);
-        let mut records = Vec::with_capacity(batch.accepted.len());
+        let mut outgoing = Vec::with_capacity(batch.accepted.len());
         for (index, request) in batch.accepted {
             let (account, session, age_ms) = (request.account_id.clone(), request.session_id, request.age_ms);
             let admitted = self.admit(&account, session, |known| {
@@ -77,12 +87,13 @@ impl Playback {
             match admitted {
                 Ok(admitted) => {
                     let origin = Origin::new("/v1/heartbeats", received_at.minus_ms(age_ms));
-                    records.push((index, envelope::playback(&admitted.event, &origin)));
+                    let record = envelope::playback(&admitted.event, &origin);
+                    outgoing.push(Outgoing { index, record, own: Some((origin.id, admitted.event)) });
                 }
                 Err(error) => outcome.rejected.push(ItemRejected::new(index, &error)),
             }
         }
-        self.append_batch(records, outcome).await
+        self.append_batch(outgoing, outcome).await
     }
 
     /// Appends a batch of clickstream events.
@@ -91,27 +102,34 @@ impl Playback {
     /// If not one could be appended because the log is away: the batch is to be sent again.
     pub async fn clickstream(&self, batch: Batch<ClickstreamRequest>) -> Result<BatchOutcome, CommandError> {
         let received_at = now();
-        let records = batch
+        let outgoing = batch
             .accepted
             .into_iter()
             .map(|(index, request)| {
                 let origin = Origin::new("/v1/clickstream", request.occurred_at.unwrap_or(received_at));
-                (index, envelope::clickstream(&ClickstreamEvent::Recorded(request.recorded), &origin))
+                let record = envelope::clickstream(&ClickstreamEvent::Recorded(request.recorded), &origin);
+                Outgoing { index, record, own: None }
             })
             .collect();
-        self.append_batch(records, BatchOutcome::refusing(batch.rejected)).await
+        self.append_batch(outgoing, BatchOutcome::refusing(batch.rejected)).await
     }
 
     async fn append_batch(
         &self,
-        records: Vec<(usize, Record)>,
+        outgoing: Vec<Outgoing>,
         mut outcome: BatchOutcome,
     ) -> Result<BatchOutcome, CommandError> {
-        let (indices, records): (Vec<_>, Vec<_>) = records.into_iter().unzip();
+        let (kept, records): (Vec<_>, Vec<_>) =
+            outgoing.into_iter().map(|Outgoing { index, record, own }| ((index, own), record)).unzip();
         let mut last_error: Option<AppendError> = None;
-        for (index, appended) in indices.into_iter().zip(self.inner.log.append_all(records).await) {
+        for ((index, own), appended) in kept.into_iter().zip(self.inner.log.append_all(records).await) {
             match appended {
-                Ok(_) => outcome.accepted += 1,
+                Ok(appended) => {
+                    outcome.accepted += 1;
+                    if let Some((id, event)) = own {
+                        self.fold_own(id, event, &appended);
+                    }
+                }
                 Err(error) => {
                     let answer = CommandError::from(error);
                     outcome.rejected.push(ItemRejected::new(index, &answer));

@@ -1,7 +1,7 @@
 //! The flush: a batch's changes in a handful of statements, whatever its size.
 
-use pulsegate_domain::account::{EndedSession, Reason, Session, SessionState};
-use pulsegate_domain::ids::{ContentKind, DeviceClass, DeviceId, SessionId, TitleId};
+use pulsegate_domain::account::Reason;
+use pulsegate_domain::ids::{DeviceClass, DeviceId, SessionId, TitleId};
 use pulsegate_domain::policy::{PolicyRef, Scope};
 use pulsegate_domain::time::Timestamp;
 use sqlx::PgTransaction;
@@ -32,55 +32,21 @@ async fn upsert_sessions(changes: &Changes, tx: &mut PgTransaction<'_>) -> Resul
     columns!(changes.sessions => |row|
         account_ids: row.account.as_str(),
         session_ids: row.state.id().uuid(),
-        holds_slots: open(&row.state).is_some_and(Session::holds_slot),
-        device_ids: open(&row.state).map(|session| session.device_id().as_str()),
-        device_classes: open(&row.state).map(|session| session.device_class().as_str()),
-        title_ids: open(&row.state).map(|session| session.title_id().as_str()),
-        content_kinds: open(&row.state).map(|session| ContentKind::as_str(session.content_kind())),
-        territories: open(&row.state).map(|session| session.territory().as_str().to_owned()),
-        started_ats: open(&row.state).map(|session| column_time(session.started_at())),
-        last_seen_ats: open(&row.state).map(|session| column_time(session.last_seen_at())),
-        alive_untils: open(&row.state).map(|session| column_time(session.lapses_at())),
-        ended_reasons: ended(&row.state).map(|session| Reason::from(session.reason()).as_str()),
-        ended_ats: ended(&row.state).map(|session| column_time(session.ended_at())),
-        forget_ats: column_time(row.state.forget_at()),
         forget_hours: column_time(hour_after(row.state.forget_at())),
     );
     let states = changes.sessions.iter().map(|row| serde_json::to_string(&row.state));
     let states = states.collect::<Result<Vec<_>, _>>().map_err(|error| sqlx::Error::Encode(error.into()))?;
     sqlx::query(
-        "insert into sessions
-           (account_id, session_id, partition, holds_slot, device_id, device_class, title_id, content_kind, territory,
-            started_at, last_seen_at, alive_until, ended_reason, ended_at, forget_at, forget_hour, state)
-         select account_id, session_id, $1, holds_slot, device_id, device_class, title_id, content_kind, territory,
-                started_at, last_seen_at, alive_until, ended_reason, ended_at, forget_at, forget_hour, state::json
-         from unnest($2::text[], $3::uuid[], $4::bool[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
-                     $10::timestamptz[], $11::timestamptz[], $12::timestamptz[], $13::text[], $14::timestamptz[],
-                     $15::timestamptz[], $16::timestamptz[], $17::text[])
-           as changed (account_id, session_id, holds_slot, device_id, device_class, title_id, content_kind, territory,
-                       started_at, last_seen_at, alive_until, ended_reason, ended_at, forget_at, forget_hour, state)
-         on conflict on constraint sessions_pk do update set
-           holds_slot = excluded.holds_slot, device_id = excluded.device_id, device_class = excluded.device_class,
-           title_id = excluded.title_id, content_kind = excluded.content_kind, territory = excluded.territory,
-           started_at = excluded.started_at, last_seen_at = excluded.last_seen_at, alive_until = excluded.alive_until,
-           ended_reason = excluded.ended_reason, ended_at = excluded.ended_at, forget_at = excluded.forget_at,
+        "insert into session_states (account_id, session_id, partition, forget_hour, state)
+         select account_id, session_id, $1, forget_hour, state
+         from unnest($2::text[], $3::uuid[], $4::timestamptz[], $5::text[])
+           as changed (account_id, session_id, forget_hour, state)
+         on conflict on constraint session_states_pk do update set
            forget_hour = excluded.forget_hour, state = excluded.state",
     )
     .bind(changes.partition)
     .bind(account_ids)
     .bind(session_ids)
-    .bind(holds_slots)
-    .bind(device_ids)
-    .bind(device_classes)
-    .bind(title_ids)
-    .bind(content_kinds)
-    .bind(territories)
-    .bind(started_ats)
-    .bind(last_seen_ats)
-    .bind(alive_untils)
-    .bind(ended_reasons)
-    .bind(ended_ats)
-    .bind(forget_ats)
     .bind(forget_hours)
     .bind(states)
     .execute(&mut **tx)
@@ -97,8 +63,8 @@ async fn delete_gone(changes: &Changes, tx: &mut PgTransaction<'_>) -> Result<()
         session_ids: row.session.uuid(),
     );
     sqlx::query(
-        "delete from sessions using unnest($1::text[], $2::uuid[]) as gone (account_id, session_id)
-         where sessions.account_id = gone.account_id and sessions.session_id = gone.session_id",
+        "delete from session_states as state using unnest($1::text[], $2::uuid[]) as gone (account_id, session_id)
+         where state.account_id = gone.account_id and state.session_id = gone.session_id",
     )
     .bind(account_ids)
     .bind(session_ids)
@@ -168,28 +134,14 @@ async fn insert_decisions(changes: &Changes, tx: &mut PgTransaction<'_>) -> Resu
 async fn purge(changes: &Changes, tx: &mut PgTransaction<'_>) -> Result<(), sqlx::Error> {
     let Some(clock) = changes.purge else { return Ok(()) };
     sqlx::query(
-        "delete from sessions where ctid = any(array(
-           select ctid from sessions where partition = $1 and forget_hour <= $2 and forget_at <= $2 limit 2000))",
+        "delete from session_states where ctid = any(array(
+           select ctid from session_states where partition = $1 and forget_hour <= $2 limit 2000))",
     )
     .bind(changes.partition)
     .bind(column_time(clock))
     .execute(&mut **tx)
     .await?;
     Ok(())
-}
-
-const fn open(state: &SessionState) -> Option<&Session> {
-    match state {
-        SessionState::Open(session) => Some(session),
-        SessionState::Ended(_) => None,
-    }
-}
-
-const fn ended(state: &SessionState) -> Option<&EndedSession> {
-    match state {
-        SessionState::Open(_) => None,
-        SessionState::Ended(session) => Some(session),
-    }
 }
 
 /// The first full hour at or after an instant. Purging by it deletes nothing early, and late by an hour at most.

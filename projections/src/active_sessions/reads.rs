@@ -9,7 +9,7 @@ use pulsegate_domain::topic::partition_of;
 use serde::de::DeserializeOwned;
 use serde::de::value::{Error as ValueError, StrDeserializer};
 use serde::{Deserialize, Serialize};
-use sqlx::PgPool;
+use sqlx::{Connection as _, PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::accounts::{read_id, read_state};
@@ -21,8 +21,10 @@ pub const DECISIONS_MAX: u32 = 500;
 
 /// Every session and every partition's position, as of one moment: what the hot view starts from.
 pub async fn load_partitions(pool: &PgPool) -> Result<Snapshot, sqlx::Error> {
-    let mut tx = pool.begin().await?;
-    sqlx::query("set transaction isolation level repeatable read, read only").execute(&mut *tx).await?;
+    // A connection of its own: one of the pool may still be within a transaction that was given up as it began, and
+    // would then see more than one moment.
+    let mut connection = PgConnection::connect_with(&pool.connect_options()).await?;
+    let mut tx = connection.begin_with("begin isolation level repeatable read read only").await?;
     // Views may be switched at any moment, snapshot or not; so the live version's tables are read themselves.
     let live = sqlx::query_scalar::<_, i32>(
         "select version from (
@@ -44,13 +46,14 @@ pub async fn load_partitions(pool: &PgPool) -> Result<Snapshot, sqlx::Error> {
     }
     drop(positions);
     let mut sessions =
-        sqlx::query_as::<_, (i32, String, String)>("select partition, account_id, state::text from sessions")
+        sqlx::query_as::<_, (i32, String, String)>("select partition, account_id, state from session_states")
             .fetch(&mut *tx);
     while let Some((partition, account, state)) = sessions.try_next().await? {
         snapshot.sessions.push((partition, read_id(&account)?, read_state(&state)?));
     }
     drop(sessions);
     tx.commit().await?;
+    connection.close().await?;
     Ok(snapshot)
 }
 
@@ -70,7 +73,7 @@ pub async fn account(pool: &PgPool, id: &AccountId) -> Result<KnownAccount, sqlx
     // One statement sees one state of the database.
     let rows = sqlx::query_as::<_, (i32, i64, i64, Vec<String>)>(
         "select partition, next_offset, clock_ms,
-                array(select state::text from active_sessions.sessions where account_id = $1)
+                array(select state from active_sessions.sessions where account_id = $1)
          from pulsegate.projection_offsets
          join pulsegate.projection_versions using (name, version)
          where name = 'active_sessions' and state = 'live' and topic = 'playback'

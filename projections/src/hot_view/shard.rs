@@ -1,6 +1,6 @@
 //! One partition of the hot view.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
@@ -16,6 +16,8 @@ use uuid::Uuid;
 use super::{AsOf, Decided, Folded, Look, live};
 use crate::catalog_view::CatalogView;
 
+/// How many acknowledged events of one partition may wait for those before them.
+const EARLY_MAX: usize = 1_000;
 /// How long the fold reads the catalog on, at a time, for a policy that it doesn't know.
 const CATALOG_WAIT: Duration = Duration::from_secs(5);
 
@@ -25,6 +27,19 @@ pub(super) struct Record<'a> {
     pub(super) stamp: Timestamp,
     pub(super) key: Option<&'a [u8]>,
     pub(super) value: &'a [u8],
+}
+
+/// An event that this node appended and the broker acknowledged.
+#[derive(Clone, Debug)]
+pub struct Acknowledged {
+    /// The event's id.
+    pub id: Uuid,
+    /// The event, as it was appended.
+    pub event: PlaybackEvent,
+    /// Its offset.
+    pub offset: i64,
+    /// The broker's stamp.
+    pub stamp: Timestamp,
 }
 
 /// The accounts of one partition and where their fold stands.
@@ -43,6 +58,8 @@ struct State {
     accounts: HashMap<AccountId, Account, foldhash::fast::RandomState>,
     clock: Timestamp,
     last_offset: i64,
+    /// Acknowledged events by their offset, that came before those in front of them.
+    early: BTreeMap<i64, Acknowledged>,
 }
 
 /// Up to when the view is known to have been at the end of the log.
@@ -64,11 +81,25 @@ impl Proof {
     }
 }
 
+impl State {
+    /// Moves on to a record; returns where the fold then stands.
+    fn move_to(&mut self, offset: i64, stamp: Timestamp) -> Place {
+        self.clock = self.clock.max(stamp);
+        self.last_offset = offset;
+        Place { offset, at: self.clock }
+    }
+}
+
 impl Shard {
     pub(super) fn new(partition: i32) -> Self {
         Self {
             partition,
-            state: RwLock::new(State { accounts: HashMap::default(), clock: Timestamp::MIN, last_offset: -1 }),
+            state: RwLock::new(State {
+                accounts: HashMap::default(),
+                clock: Timestamp::MIN,
+                last_offset: -1,
+                early: BTreeMap::new(),
+            }),
             next_offset: AtomicI64::new(0),
             folded: AtomicU64::new(0),
             proof: Mutex::default(),
@@ -100,8 +131,9 @@ impl Shard {
         self.folded.load(Ordering::Relaxed)
     }
 
-    /// Folds one record. What can't be read, stands under a foreign key or names a policy that the
-    /// catalog's end doesn't hold is skipped alone; it moves the clock all the same.
+    /// Folds one record of the log, unless it was folded when it was acknowledged. What can't be read, stands
+    /// under a foreign key or names a policy that the catalog's end doesn't hold is skipped alone; it moves the
+    /// clock all the same.
     pub(super) fn fold(
         &self,
         record: &Record<'_>,
@@ -110,6 +142,9 @@ impl Shard {
         live: &live::Counters,
         stop: &AtomicBool,
     ) {
+        if record.offset < self.next_offset() {
+            return;
+        }
         let decoded = match event::decode::<PlaybackEvent>(record.value) {
             Ok(envelope) if key_matches(record.key, envelope.event.account_id()) => Ok(envelope),
             Ok(_) => Err("its key is not its account".to_owned()),
@@ -131,9 +166,11 @@ impl Shard {
         }
         {
             let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-            state.clock = state.clock.max(record.stamp);
-            state.last_offset = record.offset;
-            let place = Place { offset: record.offset, at: state.clock };
+            // It may have been acknowledged since.
+            if record.offset <= state.last_offset {
+                return;
+            }
+            let place = state.move_to(record.offset, record.stamp);
             let skipped = match &decoded {
                 Ok(envelope) => {
                     let applied = self.apply(&mut state, &envelope.id, &envelope.event, place, policies, live);
@@ -142,12 +179,60 @@ impl Shard {
                 Err(error) => Some(error.clone()),
             };
             if let Some(error) = skipped {
-                metrics::counter!("pulsegate_hot_view_skipped_total").increment(1);
-                tracing::warn!(partition = self.partition, offset = record.offset, %error, "skipped a record");
+                self.note_skipped(record.offset, &error);
             }
+            self.count_folded(record.offset);
+            self.fold_early(&mut state, policies, live);
         }
+    }
+
+    /// Takes an event that this node has appended itself, as soon as the broker says where it stands: it is
+    /// folded at once if everything before it was, else when it was. The log brings it once more, and is the
+    /// only one to bring what others appended.
+    pub(super) fn acknowledged(&self, own: Acknowledged, policies: &PolicySet, live: &live::Counters) {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let next_offset = self.next_offset();
+        // A view that is far behind has its memory for better things.
+        let is_near = own.offset - next_offset <= i64::try_from(EARLY_MAX).unwrap_or(i64::MAX);
+        if own.offset >= next_offset && is_near && state.early.len() < EARLY_MAX {
+            state.early.insert(own.offset, own);
+            self.fold_early(&mut state, policies, live);
+        }
+    }
+
+    /// Folds the acknowledged events that have nothing unknown in front of them any more.
+    fn fold_early(&self, state: &mut State, policies: &PolicySet, live: &live::Counters) {
+        while let Some(entry) = state.early.first_entry() {
+            let next_offset = self.next_offset();
+            if *entry.key() > next_offset {
+                return;
+            }
+            let own = entry.remove();
+            if own.offset < next_offset {
+                continue;
+            }
+            // The log's reader waits for the catalog where it must; here nobody may.
+            if own.event.policy().is_some_and(|policy| policies.get(policy).is_none()) {
+                return;
+            }
+            let place = state.move_to(own.offset, own.stamp);
+            let mut id = Uuid::encode_buffer();
+            let id = own.id.hyphenated().encode_lower(&mut id);
+            if let Err(error) = self.apply(state, id, &own.event, place, policies, live) {
+                self.note_skipped(own.offset, &error.to_string());
+            }
+            self.count_folded(own.offset);
+        }
+    }
+
+    fn note_skipped(&self, offset: i64, error: &str) {
+        metrics::counter!("pulsegate_hot_view_skipped_total").increment(1);
+        tracing::warn!(partition = self.partition, offset, error, "skipped a record");
+    }
+
+    fn count_folded(&self, offset: i64) {
         self.folded.fetch_add(1, Ordering::Relaxed);
-        self.advance_to(record.offset + 1);
+        self.advance_to(offset + 1);
     }
 
     fn apply(
@@ -205,8 +290,8 @@ impl Shard {
         self.next_offset.fetch_max(next_offset, Ordering::Release);
     }
 
-    /// Notes an end of the log: `end` was it when it was asked for at `asked_at`.
-    pub(super) fn note_end(&self, end: i64, asked_at: Timestamp) {
+    /// Notes an end of the log: `end` was it when it was asked for at `asked_at`. Whether it was reached.
+    pub(super) fn note_end(&self, end: i64, asked_at: Timestamp) -> bool {
         let mut proof = self.proof.lock().unwrap_or_else(PoisonError::into_inner);
         let next_offset = self.next_offset();
         proof.settle(next_offset);
@@ -217,6 +302,7 @@ impl Shard {
             // An older one that is not reached yet is kept: replaced each time, it might never be.
             proof.pending = Some((end, asked_at));
         }
+        next_offset >= end
     }
 
     fn proven_at(&self) -> Option<Timestamp> {

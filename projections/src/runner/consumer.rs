@@ -98,6 +98,10 @@ impl Reader {
             .set("topic.metadata.refresh.interval.ms", "5000")
             // A worker that was killed is missed after this.
             .set("session.timeout.ms", "10000")
+            // A read model may be a moment late, and what comes in that moment shares a fetch and a transaction: answered
+            // at once, each fetch would hold a few records and cost as much as one that holds thousands.
+            .set("fetch.min.bytes", "1000000")
+            .set("fetch.wait.max.ms", "100")
             .set("fetch.queue.backoff.ms", "5")
             .set("queued.max.messages.kbytes", "16384")
             .clone();

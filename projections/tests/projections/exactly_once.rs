@@ -119,7 +119,7 @@ async fn tables_that_are_set_back_under_a_runner_are_folded_again() {
         bench.folded().await;
         let mut tx = bench.pool.begin().await.unwrap();
         for sql in [
-            "truncate active_sessions_v1.sessions, active_sessions_v1.decisions",
+            "truncate active_sessions_v1.session_states, active_sessions_v1.decisions",
             "update pulsegate.projection_offsets set next_offset = 0, clock_ms = (-9223372036854775808)",
         ] {
             sqlx::query(sql).execute(&mut *tx).await.unwrap();

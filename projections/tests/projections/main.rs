@@ -3,6 +3,7 @@
 //! log says.
 
 mod exactly_once;
+mod hot_view;
 mod households;
 mod poison;
 mod reads;

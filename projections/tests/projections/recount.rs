@@ -11,6 +11,7 @@ use pulsegate_domain::policy::PolicySet;
 use pulsegate_domain::time::Timestamp;
 use pulsegate_domain::topic::Topic;
 use pulsegate_projections::active_sessions::{self, Before};
+use pulsegate_projections::hot_view::HotView;
 use pulsegate_projections::runner::Record;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::Message as _;
@@ -163,6 +164,20 @@ impl Recount {
         pages.reverse();
         let expected = self.decisions.get(id).map_or(&[][..], Vec::as_slice);
         assert_eq!(pages, expected, "decisions about {id}");
+    }
+
+    /// Fails unless the hot view, which stands where this does, remembers exactly this.
+    pub(crate) fn is_what_the_view_holds(&self, view: &HotView) {
+        for (id, (partition, account)) in &self.accounts {
+            let clock = self.positions[partition].1;
+            let forgetful = |account: &Account| {
+                let mut account = account.clone();
+                account.forget(clock, &mut ());
+                account
+            };
+            let seen = view.look(id, |look| look.account.map(forgetful).unwrap_or_default());
+            assert_eq!(seen, forgetful(account), "{id}");
+        }
     }
 
     /// How much there is to agree on, so that a test can't pass on nothing.

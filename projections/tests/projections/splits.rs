@@ -34,7 +34,7 @@ async fn any_split_into_batches_gives_the_same_tables() {
         let check = |(seed, splits): (u32, Vec<(usize, bool)>)| {
             runtime.block_on(async {
                 for sql in [
-                    "truncate active_sessions_v1.sessions, active_sessions_v1.decisions, pulsegate.dead_letters",
+                    "truncate active_sessions_v1.session_states, active_sessions_v1.decisions, pulsegate.dead_letters",
                     "delete from pulsegate.projection_offsets",
                 ] {
                     sqlx::query(sql).execute(pool).await.unwrap();
