@@ -10,9 +10,11 @@
 
 mod assignment;
 mod consumer;
+mod health;
 mod offsets;
 mod outage;
 mod record;
+mod search;
 mod status;
 mod worker;
 
@@ -29,13 +31,17 @@ use thiserror::Error;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::builds::Build;
 use crate::registry::Registered;
 use assignment::Assignment;
 use consumer::{Chunk, Item, Reader};
 use outage::{Backoff, Outage};
+use search::Search;
 
+pub use health::{Health, Stuck};
 pub use offsets::Position;
-pub use record::{Batch, Placed, Record, Skip, Skipped, Source};
+pub use record::{Batch, Placed, Poison, Poisoned, Record, Source};
+pub(crate) use record::{Letter, Waiting};
 pub use status::{PartitionStatus, ProjectionStatus, status};
 pub use worker::{BatchError, Committed, Partition, Worker};
 
@@ -45,6 +51,8 @@ const ROUND_RECORDS_MAX: usize = 20_000;
 const CHUNKS_MAX: usize = 16;
 /// Partitions whose transactions run at once: a live round's commits share the disk's flush.
 const PARALLEL_COMMITS: usize = 4;
+/// How often a partition that is held is tried again.
+const HELD_WAIT: Duration = Duration::from_millis(20);
 /// How long a stop waits for the transactions that are under way.
 const STOP_GRACE: Duration = Duration::from_secs(3);
 
@@ -52,7 +60,7 @@ const STOP_GRACE: Duration = Duration::from_secs(3);
 ///
 /// A batch goes through `decode` (each record), `prepare`, `load`, `fold`, `flush`, in this order; the
 /// last three within one transaction that the runner opens and commits. The tables are named without a
-/// schema: the transaction's search path is the version's own.
+/// schema: the transaction's search path is the build's own.
 ///
 /// **Invariant:** `fold` is a function of its arguments, and the same whatever the batches are: no
 /// clock, no randomness, no other projection's tables.
@@ -66,11 +74,14 @@ pub trait Projection: Send + Sync + 'static {
     /// What a batch changes.
     type Changes: Send;
 
+    /// How many records a batch of a rebuild has: more where a flush folds many records into few rows.
+    const REBUILD_RECORDS: usize = 100_000;
+
     /// Its name, version, topics and tables.
     fn registered(&self) -> &'static Registered;
 
-    /// Reads one record, or says why it is skipped alone.
-    fn decode(&self, record: &Record) -> Result<Self::Event, Skip>;
+    /// Reads one record, or says why it can't be folded.
+    fn decode(&self, record: &Record) -> Result<Self::Event, Poison>;
 
     /// Makes ready what the fold looks things up in; outside of the transaction, so it may wait.
     fn prepare(&self, batch: &Batch<Self::Event>) -> impl Future<Output = Self::Context> + Send;
@@ -83,13 +94,14 @@ pub trait Projection: Send + Sync + 'static {
         tx: &mut PgTransaction<'_>,
     ) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
 
-    /// Folds the batch in the order of the log.
+    /// Folds the batch in the order of the log. What can't be folded is noted in `poisoned`; the batch is
+    /// then rolled back and folded again without it, and without what has to wait behind it.
     fn fold(
         &self,
         batch: &Batch<Self::Event>,
         context: &Self::Context,
         memory: &mut Self::Memory,
-        skipped: &mut Skipped,
+        poisoned: &mut Poisoned,
     ) -> Self::Changes;
 
     /// Writes what changed.
@@ -103,7 +115,7 @@ pub trait Projection: Send + Sync + 'static {
 /// Who says which partitions a runner folds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Ownership {
-    /// Kafka's group: they are shared among all runners of the same version.
+    /// Kafka's group: they are shared among all runners of the same build.
     #[default]
     Group,
     /// Nobody: it folds all of them. With others beside it still right, only wasteful.
@@ -124,24 +136,45 @@ pub enum RunError {
     ReaderDied,
 }
 
-/// Folds the log into one version of a projection until told to stop.
+/// Folds the log into one build of a projection until told to stop.
 #[derive(Debug)]
 pub struct Runner<P> {
     worker: Worker<P>,
     kafka: ClientConfig,
     topics: TopicNames,
     ownership: Ownership,
+    health: Arc<Health>,
 }
 
 impl<P: Projection> Runner<P> {
     /// A runner of `projection`; `kafka` says where the brokers are and how they are trusted.
-    pub const fn new(projection: P, pool: PgPool, kafka: ClientConfig, topics: TopicNames) -> Self {
-        Self { worker: Worker::new(projection, pool), kafka, topics, ownership: Ownership::Group }
+    pub fn new(projection: P, pool: PgPool, kafka: ClientConfig, topics: TopicNames) -> Self {
+        Self {
+            worker: Worker::new(projection, pool),
+            kafka,
+            topics,
+            ownership: Ownership::Group,
+            health: Arc::default(),
+        }
+    }
+
+    /// Lets it say there how it goes.
+    #[must_use]
+    pub fn telling(mut self, health: Arc<Health>) -> Self {
+        self.health = health;
+        self
+    }
+
+    /// Lets it fold into another build than the version's first.
+    #[must_use]
+    pub fn on(mut self, build: Build) -> Self {
+        self.worker = self.worker.on(build);
+        self
     }
 
     /// Lets somebody else than Kafka's group say what it folds.
     #[must_use]
-    pub const fn owning(mut self, ownership: Ownership) -> Self {
+    pub fn owning(mut self, ownership: Ownership) -> Self {
         self.ownership = ownership;
         self
     }
@@ -154,21 +187,21 @@ impl<P: Projection> Runner<P> {
         let reading = CancellationToken::new();
         let _ends_reading = reading.clone().drop_guard();
         let (sender, mut chunks) = mpsc::channel(CHUNKS_MAX);
-        let version = self.worker.projection().registered();
-        let outage = Arc::new(Outage::new(version.to_string(), "database"));
+        let build = self.worker.build().clone();
+        let outage = Arc::new(Outage::new(build.to_string(), "database"));
         let assignment = Arc::new(Assignment::default());
         let reader = Reader {
             kafka: self.kafka.clone(),
             topics: self.topics.clone(),
             ownership: self.ownership,
-            version,
+            build,
             pool: self.worker.pool().clone(),
             database: Arc::clone(&outage),
             assignment: Arc::clone(&assignment),
             stop: reading.clone(),
         };
         let thread = reader.start(sender)?;
-        let folding = Folding { worker: &self.worker, assignment, outage, shutdown };
+        let folding = Folding { worker: &self.worker, assignment, outage, shutdown, health: self.health };
         let mut partitions = HashMap::new();
         loop {
             let first = tokio::select! {
@@ -206,8 +239,15 @@ struct Round {
 #[derive(Default)]
 struct Slice {
     records: Vec<Record>,
-    /// Nothing was behind the last of them when they were read.
-    to_the_end: bool,
+    /// Where the partition ends, if nothing was behind the last of them when they were read.
+    end: Option<i64>,
+}
+
+impl Slice {
+    /// Where the partition stands once this is folded.
+    fn next_offset(&self) -> i64 {
+        self.end.or_else(|| Some(self.records.last()?.offset + 1)).unwrap_or_default()
+    }
 }
 
 impl Round {
@@ -217,10 +257,12 @@ impl Round {
                 Item::Record { source, epoch, record } => {
                     let slice = self.slices.entry((source, epoch)).or_default();
                     slice.records.push(record);
-                    slice.to_the_end = false;
+                    slice.end = None;
                     self.records += 1;
                 }
-                Item::End { source, epoch } => self.slices.entry((source, epoch)).or_default().to_the_end = true,
+                Item::End { source, epoch, next_offset } => {
+                    self.slices.entry((source, epoch)).or_default().end = Some(next_offset);
+                }
             }
         }
     }
@@ -237,6 +279,7 @@ struct Folding<'a, P> {
     assignment: Arc<Assignment>,
     outage: Arc<Outage>,
     shutdown: CancellationToken,
+    health: Arc<Health>,
 }
 
 impl<P: Projection> Folding<'_, P> {
@@ -261,22 +304,28 @@ impl<P: Projection> Folding<'_, P> {
     /// somebody else's, or a stop.
     async fn settle(&self, mut held: Held<P::Memory>, slice: Slice) -> Held<P::Memory> {
         let mut backoff = Backoff::default();
+        let mut search = Search::default();
         let source = held.partition.source();
         while self.assignment.holds(source, held.epoch) {
             let begins_at = held.partition.position();
+            let rest = &slice.records[slice.records.partition_point(|one| one.offset < begins_at.next_offset)..];
             let tried = tokio::select! {
                 biased;
-                tried = self.worker.commit(&mut held.partition, &slice.records) => tried,
+                tried = self.step(&mut held.partition, rest, &search, slice.end) => tried,
                 () = self.grace_is_over() => return held,
             };
             match tried {
                 Ok(Committed::Done { folded, skipped }) => {
                     if folded + skipped > 0 {
                         self.outage.over();
+                        backoff = Backoff::default();
                     }
+                    search.went_well();
                     self.assignment.folded(source, held.partition.position());
-                    self.note_lag(&held.partition, slice.to_the_end);
-                    return held;
+                    if held.partition.position().next_offset >= slice.next_offset() {
+                        self.note_lag(&held.partition, slice.end.is_some());
+                        return held;
+                    }
                 }
                 // Somebody folded on from here, or our own commit's answer was lost: what is left is folded.
                 Ok(Committed::Superseded) if held.partition.position().next_offset > begins_at.next_offset => {}
@@ -286,10 +335,22 @@ impl<P: Projection> Folding<'_, P> {
                     self.assignment.read_again(source, held.partition.position());
                     return held;
                 }
+                Ok(Committed::HeldAt(offset)) => {
+                    search.at_most(rest.partition_point(|record| record.offset < offset));
+                    if rest.first().is_none_or(|record| record.offset >= offset) {
+                        tokio::select! {
+                            () = self.shutdown.cancelled() => return held,
+                            () = tokio::time::sleep(HELD_WAIT) => {}
+                        }
+                    }
+                }
+                // A smaller batch tells which record it is.
+                Err(error) if error.may_be_a_records_fault() && search.narrows(rest.len(), &error) => {}
                 Err(error) => {
                     if self.outage.failed(&error) {
                         self.note_error(&error).await;
                     }
+                    self.health.failing(self.worker.build(), source, &error);
                     tokio::select! {
                         () = self.shutdown.cancelled() => return held,
                         () = tokio::time::sleep(backoff.next()) => {}
@@ -297,7 +358,27 @@ impl<P: Projection> Folding<'_, P> {
                 }
             }
         }
+        // It is somebody else's now, and so is its trouble.
+        self.health.working(self.worker.build(), source);
         held
+    }
+
+    /// The next transaction: as many of `rest` as are tried at once, or, behind them, what is no record.
+    async fn step(
+        &self,
+        partition: &mut Partition<P::Memory>,
+        rest: &[Record],
+        search: &Search,
+        end: Option<i64>,
+    ) -> Result<Committed, BatchError> {
+        let committed = if rest.is_empty() {
+            self.worker.pass(partition, end.unwrap_or_default()).await
+        } else {
+            let (records, known) = search.window(rest);
+            self.worker.commit_knowing(partition, records, known).await
+        }?;
+        self.health.working(self.worker.build(), partition.source());
+        Ok(committed)
     }
 
     async fn grace_is_over(&self) {
@@ -308,7 +389,7 @@ impl<P: Projection> Folding<'_, P> {
     /// Best effort: if it is the database that is away, this fails as well.
     async fn note_error(&self, error: &BatchError) {
         let text = error.to_string();
-        let note = offsets::note_error(self.worker.pool(), self.worker.projection().registered(), &text);
+        let note = offsets::note_error(self.worker.pool(), self.worker.build(), &text);
         if !matches!(tokio::time::timeout(Duration::from_secs(1), note).await, Ok(Ok(()))) {
             tracing::debug!("the error could not be kept in the database");
         }
@@ -324,7 +405,7 @@ impl<P: Projection> Folding<'_, P> {
         let source = partition.source();
         metrics::gauge!(
             "pulsegate_projection_lag_seconds",
-            "projection" => self.worker.projection().registered().to_string(),
+            "projection" => self.worker.build().to_string(),
             "topic" => source.topic.base_name(),
             "partition" => source.partition.to_string()
         )

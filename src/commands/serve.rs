@@ -13,12 +13,12 @@ use anyhow::Context as _;
 use pulsegate_api::admin::AdminServer;
 use pulsegate_api::playback::{Playback, PlaybackSettings, Readiness};
 use pulsegate_api::{ApiSettings, ApiState, Reads};
-use pulsegate_projections::active_sessions;
 use pulsegate_projections::catalog_view::CatalogView;
 use pulsegate_projections::hot_view::{HotView, Snapshot};
 use pulsegate_projections::reader::ReaderSettings;
 use pulsegate_projections::registry::{self, Dependencies, Registered};
 use pulsegate_projections::runner::RunError;
+use pulsegate_projections::{active_sessions, builds};
 use pulsegate_write_side::{EventLog, LogSettings, TopicsError, ensure_topics};
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
@@ -142,6 +142,7 @@ fn chosen(names: Option<Vec<String>>) -> anyhow::Result<Vec<&'static Registered>
 #[derive(Default)]
 struct Health {
     playback: OnceLock<Playback>,
+    projections: Arc<pulsegate_projections::runner::Health>,
     /// Set where nothing more than its start makes a process ready.
     started: AtomicBool,
     stopping: AtomicBool,
@@ -178,13 +179,10 @@ async fn serve(
     let mut tasks = JoinSet::new();
     for projection in projections {
         let dependencies = Dependencies {
-            pool: pool.clone(),
-            kafka: config.kafka.clone(),
-            topics: config.topics.clone(),
-            policies: Arc::new(catalog.clone()),
+            health: Arc::clone(&health.projections),
+            ..Dependencies::new(pool.clone(), config.kafka.clone(), config.topics.clone(), Arc::new(catalog.clone()))
         };
-        tracing::info!(%projection, "projecting");
-        tasks.spawn((projection.run)(dependencies, shutdown.clone()));
+        tasks.spawn(builds::follow(projection, dependencies, shutdown.clone()));
     }
 
     let mut answering = None;

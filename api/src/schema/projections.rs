@@ -3,13 +3,17 @@
 use chrono::{DateTime, Utc};
 use utoipa::ToSchema;
 
-/// Whom a version of a projection is for.
+/// What a build of a projection is for.
 #[derive(ToSchema)]
 #[schema(rename_all = "snake_case")]
 pub(crate) enum ProjectionState {
     Live,
+    Building,
     Shadow,
+    Verified,
     Retired,
+    Failed,
+    Copy,
 }
 
 /// One version of a projection.
@@ -17,6 +21,8 @@ pub(crate) enum ProjectionState {
 pub(crate) struct Projection {
     name: String,
     version: i32,
+    /// Which of the version's builds: the schema of its tables.
+    build: String,
     state: ProjectionState,
     /// When readers were switched to it.
     #[schema(required = true)]

@@ -21,6 +21,8 @@ pub struct ProjectionStatus {
     pub name: String,
     /// Its version.
     pub version: i32,
+    /// The build, which is also the schema of its tables.
+    pub build: String,
     /// `live`, `shadow` or `retired`.
     pub state: String,
     /// When readers were switched to it.
@@ -69,6 +71,7 @@ pub struct PartitionStatus {
 struct Installed {
     name: String,
     version: i32,
+    build: String,
     state: String,
     switched_at: Option<DateTime<Utc>>,
     last_error: Option<String>,
@@ -79,8 +82,7 @@ struct Installed {
 
 #[derive(sqlx::FromRow)]
 struct Row {
-    name: String,
-    version: i32,
+    build: String,
     topic: String,
     partition: i32,
     next_offset: i64,
@@ -97,18 +99,16 @@ pub async fn status(
     topics: &TopicNames,
 ) -> Result<Vec<ProjectionStatus>, sqlx::Error> {
     let versions = sqlx::query_as::<_, Installed>(
-        "select versions.name, versions.version, state, switched_at, last_error, last_error_at,
+        "select name, version, build, state, switched_at, last_error, last_error_at,
                 count(*) filter (where kind = 'parked') as parked,
                 count(*) filter (where kind = 'skipped') as skipped
-         from pulsegate.projection_versions versions
-         left join pulsegate.dead_letters letters
-           on letters.projection = versions.name and letters.version = versions.version
-         group by versions.name, versions.version order by versions.name, versions.version",
+         from pulsegate.projection_builds builds left join pulsegate.dead_letters using (build)
+         group by builds.build order by name, version, number",
     )
     .fetch_all(pool)
     .await?;
     let rows = sqlx::query_as::<_, Row>(
-        "select name, version, topic, partition, next_offset, clock_ms, updated_at
+        "select build, topic, partition, next_offset, clock_ms, updated_at
          from pulsegate.projection_offsets order by topic, partition",
     )
     .fetch_all(pool)
@@ -123,7 +123,7 @@ pub async fn status(
 }
 
 fn judge(version: Installed, rows: &[Row], ends: &Ends, now: Timestamp) -> ProjectionStatus {
-    let own = rows.iter().filter(|row| row.name == version.name && row.version == version.version);
+    let own = rows.iter().filter(|row| row.build == version.build);
     let mut partitions: Vec<_> = own.map(|row| partition(row, ends, now)).collect();
     // A partition that nobody has taken up yet is as far behind as it is long.
     let registered = crate::registry::find(&version.name);
@@ -153,6 +153,7 @@ fn judge(version: Installed, rows: &[Row], ends: &Ends, now: Timestamp) -> Proje
         updated_at: partitions.iter().filter_map(|partition| partition.updated_at).max(),
         name: version.name,
         version: version.version,
+        build: version.build,
         state: version.state,
         switched_at: version.switched_at,
         parked: version.parked,
@@ -226,8 +227,8 @@ mod tests {
     use super::*;
 
     fn row(next_offset: i64, clock_ms: i64) -> Row {
-        let (name, topic) = ("active_sessions".to_owned(), "playback".to_owned());
-        Row { name, version: 1, topic, partition: 0, next_offset, clock_ms, updated_at: DateTime::UNIX_EPOCH }
+        let (build, topic) = ("active_sessions_v1".to_owned(), "playback".to_owned());
+        Row { build, topic, partition: 0, next_offset, clock_ms, updated_at: DateTime::UNIX_EPOCH }
     }
 
     #[test]
