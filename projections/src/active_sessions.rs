@@ -32,7 +32,10 @@ pub static REGISTERED: Registered = Registered {
     indexes: include_str!("active_sessions/indexes.sql"),
     tables: &["sessions", "decisions"],
     // What is forgotten may be deleted already or not.
-    compared: &[("sessions", "select sessions.* from sessions join clocks using (partition) where forget_at > clock")],
+    compared: &[(
+        "sessions",
+        "select sessions.* from {build}.sessions join clocks using (partition) where forget_at > clock",
+    )],
     run: |job| {
         let policies = Arc::clone(&job.dependencies().policies);
         job.with(ActiveSessions::new(policies))

@@ -4,8 +4,11 @@
 //! 2, `licensing_v2_r3` its third. Its offsets and dead letters are its own, too. Of one projection one
 //! build is live: readers see it through views that keep their names.
 
+mod choice;
+mod control;
 mod follow;
 pub(crate) mod history;
+mod meet;
 pub(crate) mod tables;
 
 use std::fmt;
@@ -13,7 +16,12 @@ use std::sync::Arc;
 
 use crate::registry::Registered;
 
+pub(crate) use choice::Choice;
+pub use choice::ChoiceError;
+pub use control::{ControlError, pause, resume, retire};
 pub use follow::follow;
+pub use meet::MeetError;
+pub(crate) use meet::meet;
 
 /// One build of a projection, as whoever folds or reads it needs it.
 #[derive(Clone, Debug)]

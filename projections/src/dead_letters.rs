@@ -1,11 +1,16 @@
 //! Dead letters: the records that a projection could not fold, with their bytes and the reason.
 
+mod settle;
+
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use sqlx::{PgPool, PgTransaction};
 
 use crate::builds::Build;
 use crate::runner::{Letter, Poison, Source, Waiting};
+
+pub(crate) use settle::{Order, run};
+pub use settle::{SettleError, Settled, parked, settle};
 
 /// Most letters that one call lists.
 pub const LIST_MAX: i64 = 500;
@@ -113,13 +118,52 @@ pub struct DeadLetter {
     pub first_seen: DateTime<Utc>,
 }
 
-/// The newest letters of a projection, all builds, at most [`LIST_MAX`].
-pub async fn list(pool: &PgPool, projection: &str, limit: i64) -> Result<Vec<DeadLetter>, sqlx::Error> {
+/// A letter, and what waits behind it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Shown {
+    /// The letter.
+    #[serde(flatten)]
+    pub letter: DeadLetter,
+    /// How many records of its key wait behind it.
+    pub waiting: i64,
+    /// The offsets of the first of them.
+    pub waiting_offsets: Vec<i64>,
+}
+
+/// One letter, if there is one of this number.
+pub async fn show(pool: &PgPool, id: i64) -> Result<Option<Shown>, sqlx::Error> {
+    let letter = sqlx::query_as::<_, DeadLetter>(
+        "select id, name as projection, build, topic, partition, log_offset, logged_at, key, value, error, kind,
+                behind, settled_at, reason, first_seen
+         from pulsegate.dead_letters join pulsegate.projection_builds using (build) where id = $1",
+    )
+    .bind(id)
+    .fetch_optional(pool)
+    .await?;
+    let Some(letter) = letter else { return Ok(None) };
+    let waiting = sqlx::query_scalar::<_, i64>(
+        "select log_offset from pulsegate.dead_letters
+         where build = $1 and topic = $2 and partition = $3 and kind = 'parked' and key = $4 and behind = $5
+         order by log_offset",
+    )
+    .bind(&letter.build)
+    .bind(&letter.topic)
+    .bind(letter.partition)
+    .bind(&letter.key)
+    .bind(letter.log_offset)
+    .fetch_all(pool)
+    .await?;
+    let count = i64::try_from(waiting.len()).unwrap_or(i64::MAX);
+    Ok(Some(Shown { letter, waiting: count, waiting_offsets: waiting.into_iter().take(20).collect() }))
+}
+
+/// The newest letters of a projection, or of all, of every build, at most [`LIST_MAX`].
+pub async fn list(pool: &PgPool, projection: Option<&str>, limit: i64) -> Result<Vec<DeadLetter>, sqlx::Error> {
     sqlx::query_as(
         "select id, name as projection, build, topic, partition, log_offset, logged_at, key, value, error, kind,
                 behind, settled_at, reason, first_seen
          from pulsegate.dead_letters join pulsegate.projection_builds using (build)
-         where name = $1 order by id desc limit $2",
+         where $1::text is null or name = $1 order by id desc limit $2",
     )
     .bind(projection)
     .bind(limit.clamp(0, LIST_MAX))

@@ -10,9 +10,12 @@ pub mod catalog_view;
 pub mod dead_letters;
 pub mod hot_view;
 pub mod reader;
+pub mod rebuild;
 pub mod registry;
 pub mod runner;
 pub mod sinks;
+pub mod switch;
+pub mod verify;
 
 pub use registry::{MigrateError, migrate};
 pub use runner::{PartitionStatus, ProjectionStatus, status};

@@ -32,8 +32,9 @@ pub struct Registered {
     pub indexes: &'static str,
     /// The tables that readers see as views.
     pub tables: &'static [&'static str],
-    /// What of a table two builds must agree on, where that isn't the whole of it: `(table, a query)`. The
-    /// query may join `clocks (topic, partition, next_offset, clock)`, which says where its build stands.
+    /// What of a table two builds must agree on, where that isn't the whole of it: `(table, a query)`. In the
+    /// query `{build}` stands for the schema, and it may `join clocks` with the columns topic, partition,
+    /// `next_offset` and clock, which say where its build stands.
     pub compared: &'static [(&'static str, &'static str)],
     /// Does a job with its code: makes the projection from the job's dependencies and hands it to
     /// [`Job::with`].

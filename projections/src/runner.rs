@@ -8,13 +8,15 @@
 //! **Invariant:** a partition's rows are the fold of exactly the records before its `next_offset`, at
 //! every commit. What a worker keeps in memory is a copy, and is dropped whenever that is in doubt.
 
+pub(crate) mod arena;
 mod assignment;
 mod consumer;
+mod ends;
 mod health;
-mod offsets;
-mod outage;
+pub(crate) mod offsets;
+pub(crate) mod outage;
 mod record;
-mod search;
+pub(crate) mod search;
 mod status;
 mod worker;
 
@@ -38,12 +40,14 @@ use consumer::{Chunk, Item, Reader};
 use outage::{Backoff, Outage};
 use search::Search;
 
+pub(crate) use consumer::group_of;
 pub use health::{Health, Stuck};
 pub use offsets::Position;
 pub use record::{Batch, Placed, Poison, Poisoned, Record, Source};
-pub(crate) use record::{Letter, Waiting};
-pub use status::{PartitionStatus, ProjectionStatus, status};
+pub(crate) use record::{Letter, Sorted, Waiting};
+pub use status::{HistoryEntry, PartitionStatus, ProjectionStatus, RebuildStatus, status};
 pub use worker::{BatchError, Committed, Partition, Worker};
+pub(crate) use worker::{Ended, uncaught};
 
 /// Most records that one round takes out of the channel: how large a batch may grow when behind.
 const ROUND_RECORDS_MAX: usize = 20_000;
@@ -134,6 +138,20 @@ pub enum RunError {
     /// Kafka's thread panicked.
     #[error("the thread that reads the log has died")]
     ReaderDied,
+    /// A batch can't be folded, and trying again would not help.
+    #[error(transparent)]
+    Batch(#[from] BatchError),
+    /// The log doesn't hold where the build stands.
+    #[error("{partition} stands at {next_offset}, which the log does not hold: was it deleted or made anew?")]
+    LogLost {
+        /// Where.
+        partition: Source,
+        /// Where it stands.
+        next_offset: i64,
+    },
+    /// It was told to stop.
+    #[error("stopped")]
+    Stopped,
 }
 
 /// Folds the log into one build of a projection until told to stop.

@@ -155,7 +155,15 @@ impl Health {
         }
         match self.playback.get() {
             Some(playback) => playback.readiness(),
-            None if self.started.load(Ordering::Relaxed) => Readiness { ready: true, reasons: Vec::new() },
+            // A process that only folds is not ready if it gets nowhere; one that is far behind is.
+            None if self.started.load(Ordering::Relaxed) => {
+                let stuck = self.projections.stuck();
+                let reasons: Vec<_> = stuck
+                    .into_iter()
+                    .map(|stuck| format!("{} {}: {}", stuck.build, stuck.source, stuck.error))
+                    .collect();
+                Readiness { ready: reasons.is_empty(), reasons }
+            }
             None => Readiness { ready: false, reasons: vec!["starting".to_owned()] },
         }
     }

@@ -3,7 +3,7 @@
 //! Names of schemas and tables are checked: those of the code by a test, those of copies when they are
 //! made. So they may stand in a statement's text.
 
-use sqlx::{AssertSqlSafe, PgTransaction};
+use sqlx::{AssertSqlSafe, PgPool, PgTransaction};
 
 use super::Build;
 
@@ -54,4 +54,61 @@ pub(crate) async fn point_views(build: &Build, tx: &mut PgTransaction<'_>) -> Re
 /// tables, and with them the one row of the marker.
 pub(crate) async fn hold_their_rows(tx: &mut PgTransaction<'_>) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar("select exists (select from unlogged_since)").fetch_one(&mut **tx).await
+}
+
+/// The tables that hold rows of the build whose schema comes first: partitions, but not what they are partitions of.
+async fn with_rows(tx: &mut PgTransaction<'_>, persistence: &str) -> Result<Vec<String>, sqlx::Error> {
+    sqlx::query_scalar(
+        "select quote_ident(relname) from pg_class
+         where relnamespace = current_schema::regnamespace and relkind = 'r' and relpersistence = $1::\"char\"
+           and relname <> 'unlogged_since'
+         order by relname",
+    )
+    .bind(persistence)
+    .fetch_all(&mut **tx)
+    .await
+}
+
+/// Makes a new build's tables unlogged, and the marker whose one row a crash takes away with theirs.
+pub(crate) async fn unlog(build: &Build, tx: &mut PgTransaction<'_>) -> Result<(), sqlx::Error> {
+    for table in with_rows(tx, "p").await? {
+        sqlx::raw_sql(AssertSqlSafe(format!("alter table {build}.{table} set unlogged"))).execute(&mut **tx).await?;
+    }
+    let marker = format!(
+        "create unlogged table {build}.unlogged_since (at timestamptz not null);
+         insert into {build}.unlogged_since values (now());"
+    );
+    sqlx::raw_sql(AssertSqlSafe(marker)).execute(&mut **tx).await?;
+    Ok(())
+}
+
+/// Empties a build's tables, and lets the marker say that this is how it begins.
+pub(crate) async fn empty(build: &Build, tx: &mut PgTransaction<'_>) -> Result<(), sqlx::Error> {
+    sqlx::raw_sql(AssertSqlSafe(format!("set local search_path = {build}"))).execute(&mut **tx).await?;
+    for persistence in ["u", "p"] {
+        for table in with_rows(tx, persistence).await? {
+            sqlx::raw_sql(AssertSqlSafe(format!("truncate {build}.{table}"))).execute(&mut **tx).await?;
+        }
+    }
+    let mark = "truncate unlogged_since; insert into unlogged_since values (now());";
+    sqlx::raw_sql(mark).execute(&mut **tx).await?;
+    Ok(())
+}
+
+/// Makes a build's tables safe from crashes: those that were made unlogged, each partition of its own.
+pub(crate) async fn log(build: &Build, tx: &mut PgTransaction<'_>) -> Result<(), sqlx::Error> {
+    sqlx::raw_sql(AssertSqlSafe(format!("set local search_path = {build}"))).execute(&mut **tx).await?;
+    for table in with_rows(tx, "u").await? {
+        sqlx::raw_sql(AssertSqlSafe(format!("alter table {build}.{table} set logged"))).execute(&mut **tx).await?;
+    }
+    sqlx::raw_sql("drop table unlogged_since").execute(&mut **tx).await?;
+    Ok(())
+}
+
+/// Lets the planner know how large a build's tables are.
+pub(crate) async fn analyze(build: &Build, pool: &PgPool) -> Result<(), sqlx::Error> {
+    for table in build.registered().tables {
+        sqlx::raw_sql(AssertSqlSafe(format!("analyze {build}.{table}"))).execute(pool).await?;
+    }
+    Ok(())
 }

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::Dependencies;
 use crate::builds::Build;
 use crate::runner::{Ownership, Projection, RunError, Runner};
+use crate::{dead_letters, rebuild};
 
 /// One thing to do with a build.
 pub struct Job {
@@ -23,6 +24,10 @@ pub struct Job {
 pub(crate) enum Task {
     /// Keep it current until told to stop.
     Follow { ownership: Ownership, shutdown: CancellationToken },
+    /// Fill it from the log.
+    Fill(rebuild::Order),
+    /// Settle a dead letter.
+    Settle(dead_letters::Order),
 }
 
 impl fmt::Debug for Job {
@@ -41,6 +46,16 @@ impl Job {
         shutdown: CancellationToken,
     ) -> Self {
         Self { build, dependencies, task: Task::Follow { ownership, shutdown } }
+    }
+
+    /// Filling `build` from the log.
+    pub(crate) const fn fill(build: Build, dependencies: Dependencies, order: rebuild::Order) -> Self {
+        Self { build, dependencies, task: Task::Fill(order) }
+    }
+
+    /// Settling one of `build`'s dead letters.
+    pub(crate) const fn settle(build: Build, dependencies: Dependencies, order: dead_letters::Order) -> Self {
+        Self { build, dependencies, task: Task::Settle(order) }
     }
 
     /// What the projection may be made from.
@@ -68,6 +83,8 @@ impl Job {
                     .run(shutdown)
                     .boxed()
             }
+            Task::Fill(order) => rebuild::fill(projection, build, dependencies, order).boxed(),
+            Task::Settle(order) => dead_letters::run(projection, build, dependencies, order).boxed(),
         }
     }
 }

@@ -7,21 +7,19 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
-use pulsegate_domain::event::CONTENT_TYPE;
-use pulsegate_domain::time::Timestamp;
 use pulsegate_domain::topic::{Topic, TopicNames};
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, Rebalance};
 use rdkafka::error::{KafkaError, KafkaResult};
-use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
+use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use sqlx::PgPool;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio_util::sync::CancellationToken;
 
+use super::arena::{Arena, unusual_headers};
 use super::assignment::Assignment;
 use super::offsets::{self, Position};
 use super::outage::{Backoff, Outage};
@@ -32,8 +30,6 @@ use crate::reader::is_end;
 
 /// Most records in one chunk.
 const CHUNK_RECORDS_MAX: usize = 1_000;
-/// Keys and values of a chunk share allocations of this size.
-const CHUNK_BYTES: usize = 1 << 18;
 /// How long a poll waits for a first record; also how soon a stop is noticed.
 const POLL: Duration = Duration::from_millis(100);
 /// How long the channel may be full before Kafka is asked to pause.
@@ -59,7 +55,7 @@ pub(super) struct Reader {
 #[derive(Default)]
 pub(super) struct Chunk {
     pub(super) items: Vec<Item>,
-    bytes: BytesMut,
+    arena: Arena,
 }
 
 pub(super) enum Item {
@@ -310,7 +306,8 @@ impl Reading {
                 if let Some(source) = source
                     && let Some(lease) = assignment.lease(source)
                 {
-                    chunk.add(source, lease.epoch, &message);
+                    let record = chunk.arena.record(&message, unusual_headers(&message));
+                    chunk.items.push(Item::Record { source, epoch: lease.epoch, record });
                 }
             }
             Err(KafkaError::PartitionEOF(partition)) => {
@@ -429,37 +426,4 @@ fn partitions_of(consumer: &BaseConsumer<Desk>, topic: &str) -> Result<i32, Stri
         Ok(count) if count > 0 => Ok(count),
         _ => Err(format!("topic {topic} does not exist")),
     }
-}
-
-impl Chunk {
-    fn add(&mut self, source: Source, epoch: u64, message: &BorrowedMessage<'_>) {
-        let record = Record {
-            offset: message.offset(),
-            timestamp: message.timestamp().to_millis().map(Timestamp::from_millis),
-            key: message.key().map(|key| self.keep(key)),
-            value: message.payload().map(|value| self.keep(value)),
-            headers: unusual_headers(message),
-        };
-        self.items.push(Item::Record { source, epoch, record });
-    }
-
-    fn keep(&mut self, bytes: &[u8]) -> Bytes {
-        if self.bytes.capacity() < bytes.len() {
-            self.bytes.reserve(bytes.len().max(CHUNK_BYTES));
-        }
-        self.bytes.extend_from_slice(bytes);
-        self.bytes.split().freeze()
-    }
-}
-
-fn unusual_headers(message: &BorrowedMessage<'_>) -> Vec<(String, Option<Vec<u8>>)> {
-    let Some(headers) = message.headers() else { return Vec::new() };
-    let usual = |index| {
-        let header = headers.get(index);
-        header.key == "content-type" && header.value == Some(CONTENT_TYPE.as_bytes())
-    };
-    if headers.count() == 1 && usual(0) {
-        return Vec::new();
-    }
-    headers.iter().map(|header| (header.key.to_owned(), header.value.map(<[u8]>::to_vec))).collect()
 }

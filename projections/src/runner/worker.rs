@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use super::Projection;
 use super::offsets::{self, Advance, Position};
-use super::record::{Poison, Poisoned, Record, Sorted, Source, Waiting};
+use super::record::{Letter, Poison, Poisoned, Record, Sorted, Source, Waiting};
 use crate::builds::{Build, tables};
 use crate::dead_letters;
 
@@ -95,6 +95,18 @@ pub enum BatchError {
     /// More and more of its records were parked each time it was sorted.
     #[error("the batch does not come to rest: its fold parks other records each time")]
     Restless,
+    /// A poison event, where none is to be parked.
+    #[error("{partition} offset {offset}, key {key}, can't be folded: {error}")]
+    Poison {
+        /// Where.
+        partition: Source,
+        /// Its offset.
+        offset: i64,
+        /// Its key; what isn't plain ASCII is escaped.
+        key: String,
+        /// Why.
+        error: String,
+    },
     /// The build's unlogged tables have been emptied by a crash of the database.
     #[error("the database has crashed, and emptied the tables of {0}, which were not logged yet")]
     Emptied(String),
@@ -112,8 +124,14 @@ impl BatchError {
             Self::Database(sqlx::Error::Encode(_) | sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. })
             | Self::Panicked(_)
             | Self::Restless => true,
-            Self::Database(_) | Self::Slow(_) | Self::Emptied(_) => false,
+            Self::Database(_) | Self::Slow(_) | Self::Emptied(_) | Self::Poison { .. } => false,
         }
+    }
+
+    fn poison(source: Source, letter: &Letter) -> Self {
+        let key = letter.record.key.as_deref().map_or_else(|| "none".to_owned(), |key| key.escape_ascii().to_string());
+        let (Poison::Park(error) | Poison::Skip(error)) = letter.poison.clone();
+        Self::Poison { partition: source, offset: letter.record.offset, key, error }
     }
 
     /// Whether the database could not be reached or did not answer.
@@ -129,7 +147,7 @@ impl BatchError {
                     | sqlx::Error::WorkerCrashed
             ),
             Self::Slow(_) => true,
-            Self::Panicked(_) | Self::Restless | Self::Emptied(_) => false,
+            Self::Panicked(_) | Self::Restless | Self::Emptied(_) | Self::Poison { .. } => false,
         }
     }
 }
@@ -154,13 +172,15 @@ pub struct Worker<P> {
     batch_max: Duration,
     /// Whether its tables are unlogged, so that a crash of the database empties them.
     unlogged: bool,
+    /// Whether a poison event whose key would wait is an error instead.
+    stops_at_poison: bool,
 }
 
 impl<P: Projection> Worker<P> {
     /// A worker of `projection`, on the first build of its version.
     pub fn new(projection: P, pool: PgPool) -> Self {
         let build = Build::first(projection.registered());
-        Self { projection, build, pool, batch_max: BATCH_MAX, unlogged: false }
+        Self { projection, build, pool, batch_max: BATCH_MAX, unlogged: false, stops_at_poison: false }
     }
 
     /// Lets it work on another build.
@@ -170,11 +190,12 @@ impl<P: Projection> Worker<P> {
         self
     }
 
-    /// Lets it fill unlogged tables in large batches.
+    /// Lets it fill unlogged tables in large batches; a poison event is parked or else an error.
     #[must_use]
-    pub(crate) const fn rebuilding(mut self, batch_max: Duration) -> Self {
+    pub(crate) const fn rebuilding(mut self, batch_max: Duration, parks: bool) -> Self {
         self.batch_max = batch_max;
         self.unlogged = true;
+        self.stops_at_poison = !parks;
         self
     }
 
@@ -225,6 +246,11 @@ impl<P: Projection> Worker<P> {
             let Some(sorted) = uncaught(sort)? else {
                 return Ok(Committed::Done { folded: 0, skipped: 0 });
             };
+            if self.stops_at_poison
+                && let Some(letter) = sorted.letters.iter().find(|letter| matches!(letter.poison, Poison::Park(_)))
+            {
+                return Err(BatchError::poison(source, letter));
+            }
             let folded = sorted.batch.events.len();
             match self.commit_sorted(partition, &sorted).await? {
                 Ended::Done => {

@@ -6,6 +6,8 @@ mod exactly_once;
 mod households;
 mod poison;
 mod reads;
+mod rebuilds;
 mod recount;
 mod services;
 mod splits;
+mod tally;
