@@ -63,7 +63,10 @@ async fn traffic(node: &Node, going_on: &AtomicBool, taken: &AtomicUsize) {
             .collect();
         let answer = node.post("/v1/heartbeats", &json!({"heartbeats": beats})).await;
         assert_eq!(answer.status, 200, "{answer:?}");
-        taken.fetch_add(usize::try_from(answer.body["accepted"].as_u64().unwrap_or_default()).unwrap(), Ordering::Relaxed);
+        taken.fetch_add(
+            usize::try_from(answer.body["accepted"].as_u64().unwrap_or_default()).unwrap(),
+            Ordering::Relaxed,
+        );
         round += 1;
     }
 }
@@ -115,19 +118,23 @@ async fn workers_killed_fifty_times_lose_and_double_nothing_and_a_rebuild_says_t
         tokio::join!(killer(0), killer(1));
         // The rebuild runs beside the live build, under the same load.
         let _worker = Worker::start(&deployment);
-        let built = tokio::task::block_in_place(|| said(&deployment, &["projection", "rebuild", "active_sessions", "--json"]));
+        let built =
+            tokio::task::block_in_place(|| said(&deployment, &["projection", "rebuild", "active_sessions", "--json"]));
         assert_eq!(built["build"], "active_sessions_v1_r2", "{built}");
         assert!(built["followers"].as_u64() > Some(0), "{built}");
-        let verdict = tokio::task::block_in_place(|| said(&deployment, &["projection", "verify", "active_sessions", "--json"]));
+        let verdict =
+            tokio::task::block_in_place(|| said(&deployment, &["projection", "verify", "active_sessions", "--json"]));
         assert_eq!(verdict["same"], true, "{verdict}");
-        let switched = tokio::task::block_in_place(|| said(&deployment, &["projection", "switch", "active_sessions", "--json"]));
+        let switched =
+            tokio::task::block_in_place(|| said(&deployment, &["projection", "switch", "active_sessions", "--json"]));
         assert_eq!(switched["live"], "active_sessions_v1_r2", "{switched}");
         going_on.store(false, Ordering::Relaxed);
         live_build_is_at_the_end(&node, "active_sessions_v1_r2").await;
         let found = recount(&deployment, &[]);
         assert_eq!(found.records.len(), taken.load(Ordering::Relaxed));
         decisions_agree(&node, &found).await;
-        let back = tokio::task::block_in_place(|| said(&deployment, &["projection", "rollback", "active_sessions", "--json"]));
+        let back =
+            tokio::task::block_in_place(|| said(&deployment, &["projection", "rollback", "active_sessions", "--json"]));
         assert_eq!(back["live"], "active_sessions_v1", "{back}");
         live_build_is_at_the_end(&node, "active_sessions_v1").await;
         decisions_agree(&node, &found).await;

@@ -182,7 +182,7 @@ impl<P: Projection> Filling<P> {
                     return Ok(None);
                 }
                 // Another process folds the same build: it goes on from where that stands.
-                Ok(Ended::Superseded) => return Ok(Some(Reached::SomeWhere)),
+                Ok(Ended::Superseded(_)) => return Ok(Some(Reached::SomeWhere)),
                 Ok(Ended::LettersChanged | Ended::Poison(_)) => return Ok(Some(Reached::Trouble)),
                 Ok(Ended::HeldAt(_)) => tokio::time::sleep(backoff.next()).await,
                 Err(error) if error.may_be_a_records_fault() => return Ok(Some(Reached::Trouble)),

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
-use sqlx::PgPool;
+use sqlx::pool::PoolConnection;
+use sqlx::{Connection as _, PgPool, PgTransaction, Postgres};
 use thiserror::Error;
 
 use super::Projection;
@@ -155,7 +156,8 @@ impl BatchError {
 /// How the transaction of a batch ended.
 pub(crate) enum Ended {
     Done,
-    Superseded,
+    /// It stands there, and was reset to it.
+    Superseded(Position),
     HeldAt(i64),
     /// What waits in the partition was changed by somebody; the partition knows it now.
     LettersChanged,
@@ -258,7 +260,7 @@ impl<P: Projection> Worker<P> {
                     self.count(folded, skipped, begun);
                     return Ok(Committed::Done { folded, skipped });
                 }
-                Ended::Superseded => return Ok(Committed::Superseded),
+                Ended::Superseded(_) => return Ok(Committed::Superseded),
                 Ended::HeldAt(offset) => return Ok(Committed::HeldAt(offset)),
                 Ended::LettersChanged => {}
                 Ended::Poison(found) => known.extend(found),
@@ -281,7 +283,7 @@ impl<P: Projection> Worker<P> {
                 partition.waiting.extend(sorted.newly_waiting.iter().map(|(key, head)| (key.clone(), *head)));
             }
             // It was reset.
-            Ok(Ended::Superseded | Ended::HeldAt(_)) => {}
+            Ok(Ended::Superseded(_) | Ended::HeldAt(_)) => {}
             // Memory may be ahead of the database now, or behind.
             Ok(Ended::LettersChanged | Ended::Poison(_)) | Err(_) => partition.memory = P::Memory::default(),
         }
@@ -318,46 +320,54 @@ impl<P: Projection> Worker<P> {
         }
     }
 
+    /// The whole transaction. However it is left, its connection is used again only if it was ended in order.
     async fn transact(
         &self,
         partition: &mut Partition<P::Memory>,
         sorted: &Sorted<P::Event>,
         context: &P::Context,
     ) -> Result<Ended, BatchError> {
+        let mut connection = Borrowed(Some(bounded(CONNECT_MAX, self.pool.acquire()).await?));
+        let mut tx = connection.begin().await?;
+        let ended = self.batch(partition, sorted, context, &mut tx).await?;
+        if matches!(ended, Ended::Done) { tx.commit().await } else { tx.rollback().await }?;
+        if let Ended::Superseded(position) = ended {
+            partition.reset(position);
+        }
+        connection.give_back();
+        Ok(ended)
+    }
+
+    async fn batch(
+        &self,
+        partition: &mut Partition<P::Memory>,
+        sorted: &Sorted<P::Event>,
+        context: &P::Context,
+        tx: &mut PgTransaction<'_>,
+    ) -> Result<Ended, BatchError> {
         let Sorted { batch, letters, .. } = sorted;
-        let mut tx = bounded(CONNECT_MAX, self.pool.begin()).await?;
-        match offsets::advance(&mut tx, &self.build, batch.source, partition.position, batch.ends_at).await? {
+        match offsets::advance(tx, &self.build, batch.source, partition.position, batch.ends_at).await? {
             Advance::Moved { interventions } if partition.interventions == Some(interventions) => {}
             Advance::Moved { interventions } => {
-                let waiting = dead_letters::waiting(&mut tx, &self.build, batch.source).await?;
+                let waiting = dead_letters::waiting(tx, &self.build, batch.source).await?;
                 partition.interventions = Some(interventions);
                 partition.memory = P::Memory::default();
                 if waiting != partition.waiting {
                     partition.waiting = waiting;
-                    tx.rollback().await?;
                     return Ok(Ended::LettersChanged);
                 }
             }
-            Advance::HeldAt(offset) => {
-                tx.rollback().await?;
-                return Ok(Ended::HeldAt(offset));
-            }
-            Advance::StandsAt(position) => {
-                tx.rollback().await?;
-                partition.reset(position);
-                return Ok(Ended::Superseded);
-            }
+            Advance::HeldAt(offset) => return Ok(Ended::HeldAt(offset)),
+            Advance::StandsAt(position) => return Ok(Ended::Superseded(position)),
         }
-        if self.unlogged && !tables::hold_their_rows(&mut tx).await? {
+        if self.unlogged && !tables::hold_their_rows(tx).await? {
             return Err(BatchError::Emptied(self.build.to_string()));
         }
-        let found = self.fold(partition, sorted, context, &mut tx).await?;
+        let found = self.fold(partition, sorted, context, tx).await?;
         if !found.is_empty() {
-            tx.rollback().await?;
             return Ok(Ended::Poison(found));
         }
-        dead_letters::keep(&mut tx, &self.build, batch.source, letters).await?;
-        tx.commit().await?;
+        dead_letters::keep(tx, &self.build, batch.source, letters).await?;
         Ok(Ended::Done)
     }
 
@@ -367,7 +377,7 @@ impl<P: Projection> Worker<P> {
         partition: &mut Partition<P::Memory>,
         sorted: &Sorted<P::Event>,
         context: &P::Context,
-        tx: &mut sqlx::PgTransaction<'_>,
+        tx: &mut PgTransaction<'_>,
     ) -> Result<BTreeMap<i64, Poison>, BatchError> {
         self.projection.load(&sorted.batch, &mut partition.memory, tx).await?;
         let mut poisoned = Poisoned::default();
@@ -389,6 +399,31 @@ impl<P: Projection> Worker<P> {
             .record((folded + skipped) as f64);
         metrics::histogram!("pulsegate_projection_commit_seconds", "projection" => name)
             .record(begun.elapsed().as_secs_f64());
+    }
+}
+
+/// A connection out of the pool. One whose transaction was left in the middle (an error, a batch that took too long, a
+/// stop) is closed instead of used again: a COPY that was cut short leaves answers behind that belong to nobody.
+struct Borrowed(Option<PoolConnection<Postgres>>);
+
+impl Borrowed {
+    async fn begin(&mut self) -> Result<PgTransaction<'_>, sqlx::Error> {
+        match &mut self.0 {
+            Some(connection) => connection.begin().await,
+            None => Err(sqlx::Error::PoolClosed),
+        }
+    }
+
+    fn give_back(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Borrowed {
+    fn drop(&mut self) {
+        if let Some(connection) = &mut self.0 {
+            connection.close_on_drop();
+        }
     }
 }
 

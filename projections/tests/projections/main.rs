@@ -2,12 +2,15 @@
 //! own. However it is run, killed, doubled or split, the tables must be what a straight recount of the
 //! log says.
 
+mod carried_over;
 mod exactly_once;
 mod households;
+mod parking;
 mod poison;
 mod reads;
 mod rebuilds;
 mod recount;
 mod services;
 mod splits;
+mod switching;
 mod tally;

@@ -34,8 +34,16 @@ async fn what_stands_behind_poison_waits_and_is_folded_in_order_once_it_is_mende
         let waits: Vec<_> = broken.parked.values().filter(|behind| behind.is_none()).collect();
         assert_eq!(heads.len(), waits.len());
         let shown = dead_letters::show(&bench.pool, heads[0]).await.unwrap().unwrap();
-        assert!(["park", "hold", "panic", "add 666"].map(|kind| Some(kind.as_bytes().to_vec())).contains(&shown.letter.value));
-        assert!(shown.letter.error.contains("it says so") || shown.letter.error.contains("entries_n_is_believable"), "{}", shown.letter.error);
+        assert!(
+            ["park", "hold", "panic", "add 666"]
+                .map(|kind| Some(kind.as_bytes().to_vec()))
+                .contains(&shown.letter.value)
+        );
+        assert!(
+            shown.letter.error.contains("it says so") || shown.letter.error.contains("entries_n_is_believable"),
+            "{}",
+            shown.letter.error
+        );
         assert!(shown.waiting > 0);
 
         // Nothing is mended: nothing is folded, and all of it still waits.
@@ -57,10 +65,7 @@ async fn what_stands_behind_poison_waits_and_is_folded_in_order_once_it_is_mende
         let mended = Tallied::of(&log, 2, true);
         assert_eq!(Tallied::read(&bench.pool, "tally_v1").await, mended);
         MENDED.store(false, Ordering::Relaxed);
-        assert!(matches!(
-            dead_letters::settle(&[&TALLY], &with, heads[0], None).await,
-            Err(SettleError::NotParked(_))
-        ));
+        assert!(matches!(dead_letters::settle(&[&TALLY], &with, heads[0], None).await, Err(SettleError::NotParked(_))));
         assert!(matches!(dead_letters::settle(&[&TALLY], &with, 1 << 40, None).await, Err(SettleError::Unknown(_))));
         shutdown.cancel();
         running.await.unwrap().unwrap();
@@ -93,7 +98,8 @@ async fn what_is_given_up_is_kept_with_the_reason_and_what_waited_goes_on() {
         dead_letters::settle(&[&TALLY], &with, head, Some("this one too")).await.unwrap();
         append(bench, &[add(6)]).await;
         bench.folded().await;
-        let sum: (i64, i64) = sqlx::query_as("select n, sum from tally_v1.tallies").fetch_one(&bench.pool).await.unwrap();
+        let sum: (i64, i64) =
+            sqlx::query_as("select n, sum from tally_v1.tallies").fetch_one(&bench.pool).await.unwrap();
         let expected = (1..=6).fold((0, 0), crate::tally::next);
         assert_eq!(sum, expected);
         shutdown.cancel();

@@ -50,7 +50,9 @@ async fn a_rebuild_is_the_fold_of_the_whole_log() {
         migrate_with(&bench.pool, &[&TALLY]).await.unwrap();
         let mut log = records(1, 1_500, 20, 0);
         // What is skipped stops nothing.
-        log.extend(records(2, 300, 20, 3).into_iter().filter(|(_, value)| value == "skip" || value.starts_with("add")));
+        log.extend(
+            records(2, 300, 20, 30).into_iter().filter(|(_, value)| value == "skip" || value.starts_with("add")),
+        );
         log.retain(|(_, value)| value != "add 666");
         append(bench, &log).await;
         let built = rebuilt(bench, &TALLY, &SHADOW, CancellationToken::new()).await.unwrap();

@@ -153,7 +153,10 @@ async fn no_read_fails_or_sees_two_builds_while_readers_are_switched_to_and_fro(
                     while reading.load(Ordering::Relaxed) {
                         let marks: Vec<i64> = match reader % 3 {
                             // One statement, one view.
-                            0 => sqlx::query_scalar("select distinct n from tally.tallies").fetch_all(&pool).await.unwrap(),
+                            0 => sqlx::query_scalar("select distinct n from tally.tallies")
+                                .fetch_all(&pool)
+                                .await
+                                .unwrap(),
                             // One statement, both views, and the offsets that they are as of.
                             1 => sqlx::query_scalar(
                                 "select n from tally.tallies union select n from tally.entries

@@ -20,7 +20,6 @@ type Key = (&'static str, i32);
 pub(super) struct Bars {
     terminal: Option<Terminal>,
     samples: BTreeMap<Key, Vec<(Instant, i64)>>,
-    phase: Phase,
 }
 
 struct Terminal {
@@ -37,7 +36,7 @@ impl Bars {
             let phase = all.add(ProgressBar::new_spinner());
             Terminal { all, bars: BTreeMap::new(), phase }
         });
-        Self { terminal, samples: BTreeMap::new(), phase: Phase::Planning }
+        Self { terminal, samples: BTreeMap::new() }
     }
 
     /// From one drawing to the next.
@@ -63,31 +62,27 @@ impl Bars {
         let rate: i64 = rates.values().sum();
         let phase = words(progress.phase());
         let summary = format!("{} {phase}: {}", progress.build(), line(&total, rate));
-        match &mut self.terminal {
-            Some(terminal) => {
-                terminal.phase.set_message(summary);
-                terminal.phase.tick();
-                for (key, partition) in &partitions {
-                    let bar = terminal.bars.entry(*key).or_insert_with(|| {
-                        let bar = ProgressBar::new(0).with_prefix(format!("{}/{}", key.0, key.1));
-                        if let Ok(style) = ProgressStyle::with_template("{prefix:>16} {bar:24} {msg}") {
-                            bar.set_style(style);
-                        }
-                        terminal.all.add(bar)
-                    });
-                    bar.set_length(u64::try_from(partition.end - partition.began_at).unwrap_or_default());
-                    bar.set_position(u64::try_from(partition.next_offset - partition.began_at).unwrap_or_default());
-                    bar.set_message(line(partition, rates[key]));
-                }
+        let Some(terminal) = &mut self.terminal else {
+            eprintln!("{summary}");
+            for (key, partition) in partitions.iter().filter(|(_, one)| one.begun && !one.done) {
+                eprintln!("  {}/{}: {}", key.0, key.1, line(partition, rates[key]));
             }
-            None => {
-                eprintln!("{summary}");
-                for (key, partition) in partitions.iter().filter(|(_, one)| one.begun && !one.done) {
-                    eprintln!("  {}/{}: {}", key.0, key.1, line(partition, rates[key]));
+            return;
+        };
+        terminal.phase.set_message(summary);
+        terminal.phase.tick();
+        for (key, partition) in &partitions {
+            let bar = terminal.bars.entry(*key).or_insert_with(|| {
+                let bar = ProgressBar::new(0).with_prefix(format!("{}/{}", key.0, key.1));
+                if let Ok(style) = ProgressStyle::with_template("{prefix:>16} {bar:24} {msg}") {
+                    bar.set_style(style);
                 }
-            }
+                terminal.all.add(bar)
+            });
+            bar.set_length(u64::try_from(partition.end - partition.began_at).unwrap_or_default());
+            bar.set_position(u64::try_from(partition.next_offset - partition.began_at).unwrap_or_default());
+            bar.set_message(line(partition, rates[key]));
         }
-        self.phase = progress.phase();
     }
 
     /// Takes the bars away.

@@ -142,7 +142,7 @@ fn said(rebuilt: &Rebuilt, is_copy: bool, followers: Option<usize>, as_json: boo
     }
     match followers {
         Some(0) => {
-            println!("it is a shadow, but nobody keeps it current: run `pulsegate up` or `pulsegate project {name}`")
+            println!("it is a shadow, but nobody keeps it current: run `pulsegate up` or `pulsegate project {name}`");
         }
         Some(count) => println!("it is a shadow, kept current by {count} running process(es)"),
         None => println!("it is a shadow; `pulsegate up` and `pulsegate project` keep it current"),
