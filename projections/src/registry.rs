@@ -30,7 +30,8 @@ pub struct Registered {
     pub ddl: &'static str,
     /// Makes the indexes that only readers need: a rebuild makes them when the rows are there.
     pub indexes: &'static str,
-    /// The tables that readers see as views.
+    /// The tables that readers see as views. Who reads several in one transaction does so in this order: a
+    /// switch locks them in this order, too, and otherwise one would wait for the other.
     pub tables: &'static [&'static str],
     /// What of a table two builds must agree on, where that isn't the whole of it: `(table, a query)`. In the
     /// query `{build}` stands for the schema, and it may `join clocks` with the columns topic, partition,

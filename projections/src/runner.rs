@@ -10,8 +10,10 @@
 
 pub(crate) mod arena;
 mod assignment;
+mod batch_error;
 mod consumer;
 mod ends;
+mod folding;
 mod health;
 pub(crate) mod offsets;
 pub(crate) mod outage;
@@ -24,8 +26,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
-use futures_util::stream;
 use pulsegate_domain::topic::TopicNames;
 use rdkafka::ClientConfig;
 use sqlx::{PgPool, PgTransaction};
@@ -36,25 +36,24 @@ use tokio_util::sync::CancellationToken;
 use crate::builds::Build;
 use crate::registry::Registered;
 use assignment::Assignment;
-use consumer::{Chunk, Item, Reader};
-use outage::{Backoff, Outage};
-use search::Search;
+use consumer::Reader;
+use folding::{Folding, Held, Round};
+use outage::Outage;
 
+pub use batch_error::BatchError;
 pub(crate) use consumer::group_of;
 pub use health::{Health, Stuck};
 pub use offsets::Position;
 pub use record::{Batch, Placed, Poison, Poisoned, Record, Source};
 pub(crate) use record::{Letter, Sorted, Waiting};
 pub use status::{HistoryEntry, PartitionStatus, ProjectionStatus, RebuildStatus, status};
-pub use worker::{BatchError, Committed, Partition, Worker};
+pub use worker::{Committed, Partition, Worker};
 pub(crate) use worker::{Ended, uncaught};
 
 /// Most records that one round takes out of the channel: how large a batch may grow when behind.
 const ROUND_RECORDS_MAX: usize = 20_000;
 /// Chunks between Kafka's thread and the fold; when they are full, Kafka's thread reads no further.
 const CHUNKS_MAX: usize = 16;
-/// Partitions whose transactions run at once: a live round's commits share the disk's flush.
-const PARALLEL_COMMITS: usize = 4;
 /// How often a partition that is held is tried again.
 const HELD_WAIT: Duration = Duration::from_millis(20);
 /// How long a stop waits for the transactions that are under way.
@@ -222,14 +221,18 @@ impl<P: Projection> Runner<P> {
         let folding = Folding { worker: &self.worker, assignment, outage, shutdown, health: self.health };
         let mut partitions = HashMap::new();
         loop {
-            let first = tokio::select! {
+            let mut round = Round::default();
+            let held_back: usize = partitions.values().map(Held::held_back).max().unwrap_or_default();
+            tokio::select! {
                 biased;
                 () = folding.shutdown.cancelled() => break,
-                chunk = chunks.recv() => chunk.ok_or(RunError::ReaderDied)?,
-            };
-            let mut round = Round::default();
-            round.add(first);
-            while round.records < ROUND_RECORDS_MAX
+                chunk = chunks.recv(), if held_back < ROUND_RECORDS_MAX => {
+                    round.add(chunk.ok_or(RunError::ReaderDied)?);
+                }
+                () = tokio::time::sleep(HELD_WAIT), if held_back > 0 => {}
+            }
+            while held_back < ROUND_RECORDS_MAX
+                && round.records < ROUND_RECORDS_MAX
                 && let Ok(chunk) = chunks.try_recv()
             {
                 round.add(chunk);
@@ -244,189 +247,5 @@ impl<P: Projection> Runner<P> {
             Ok(Ok(Err(_))) => Err(RunError::ReaderDied),
             Ok(Ok(Ok(())) | Err(_)) | Err(_) => Ok(()),
         }
-    }
-}
-
-/// What came out of the channel, by partition.
-#[derive(Default)]
-struct Round {
-    records: usize,
-    slices: HashMap<(Source, u64), Slice>,
-}
-
-#[derive(Default)]
-struct Slice {
-    records: Vec<Record>,
-    /// Where the partition ends, if nothing was behind the last of them when they were read.
-    end: Option<i64>,
-}
-
-impl Slice {
-    /// Where the partition stands once this is folded.
-    fn next_offset(&self) -> i64 {
-        self.end.or_else(|| Some(self.records.last()?.offset + 1)).unwrap_or_default()
-    }
-}
-
-impl Round {
-    fn add(&mut self, chunk: Chunk) {
-        for item in chunk.items {
-            match item {
-                Item::Record { source, epoch, record } => {
-                    let slice = self.slices.entry((source, epoch)).or_default();
-                    slice.records.push(record);
-                    slice.end = None;
-                    self.records += 1;
-                }
-                Item::End { source, epoch, next_offset } => {
-                    self.slices.entry((source, epoch)).or_default().end = Some(next_offset);
-                }
-            }
-        }
-    }
-}
-
-/// A partition, held since an assignment.
-struct Held<M> {
-    epoch: u64,
-    partition: Partition<M>,
-}
-
-struct Folding<'a, P> {
-    worker: &'a Worker<P>,
-    assignment: Arc<Assignment>,
-    outage: Arc<Outage>,
-    shutdown: CancellationToken,
-    health: Arc<Health>,
-}
-
-impl<P: Projection> Folding<'_, P> {
-    /// Folds a round; what was read for an assignment that is over is dropped.
-    async fn fold(&self, round: Round, partitions: &mut HashMap<Source, Held<P::Memory>>) {
-        partitions.retain(|source, held| self.assignment.holds(*source, held.epoch));
-        let mut work = Vec::with_capacity(round.slices.len());
-        for ((source, epoch), slice) in round.slices {
-            let Some(lease) = self.assignment.lease(source).filter(|lease| lease.epoch == epoch) else { continue };
-            let held = partitions
-                .remove(&source)
-                .unwrap_or_else(|| Held { epoch, partition: Partition::at(source, lease.begins_at) });
-            work.push(self.settle(held, slice));
-        }
-        let mut settled = stream::iter(work).buffer_unordered(PARALLEL_COMMITS);
-        while let Some(held) = settled.next().await {
-            partitions.insert(held.partition.source(), held);
-        }
-    }
-
-    /// Folds a partition's part of a round, however long the database is away; until the partition is
-    /// somebody else's, or a stop.
-    async fn settle(&self, mut held: Held<P::Memory>, slice: Slice) -> Held<P::Memory> {
-        let mut backoff = Backoff::default();
-        let mut search = Search::default();
-        let source = held.partition.source();
-        while self.assignment.holds(source, held.epoch) {
-            let begins_at = held.partition.position();
-            let rest = &slice.records[slice.records.partition_point(|one| one.offset < begins_at.next_offset)..];
-            let tried = tokio::select! {
-                biased;
-                tried = self.step(&mut held.partition, rest, &search, slice.end) => tried,
-                () = self.grace_is_over() => return held,
-            };
-            match tried {
-                Ok(Committed::Done { folded, skipped }) => {
-                    if folded + skipped > 0 {
-                        self.outage.over();
-                        backoff = Backoff::default();
-                    }
-                    search.went_well();
-                    self.assignment.folded(source, held.partition.position());
-                    if held.partition.position().next_offset >= slice.next_offset() {
-                        self.note_lag(&held.partition, slice.end.is_some());
-                        return held;
-                    }
-                }
-                // Somebody folded on from here, or our own commit's answer was lost: what is left is folded.
-                Ok(Committed::Superseded) if held.partition.position().next_offset > begins_at.next_offset => {}
-                // The database stands before what was read (it was restored, or set back): read again.
-                Ok(Committed::Superseded) => {
-                    tracing::warn!(%source, next_offset = held.partition.position().next_offset, "set back");
-                    self.assignment.read_again(source, held.partition.position());
-                    return held;
-                }
-                Ok(Committed::HeldAt(offset)) => {
-                    search.at_most(rest.partition_point(|record| record.offset < offset));
-                    if rest.first().is_none_or(|record| record.offset >= offset) {
-                        tokio::select! {
-                            () = self.shutdown.cancelled() => return held,
-                            () = tokio::time::sleep(HELD_WAIT) => {}
-                        }
-                    }
-                }
-                // A smaller batch tells which record it is.
-                Err(error) if error.may_be_a_records_fault() && search.narrows(rest.len(), &error) => {}
-                Err(error) => {
-                    if self.outage.failed(&error) {
-                        self.note_error(&error).await;
-                    }
-                    self.health.failing(self.worker.build(), source, &error);
-                    tokio::select! {
-                        () = self.shutdown.cancelled() => return held,
-                        () = tokio::time::sleep(backoff.next()) => {}
-                    }
-                }
-            }
-        }
-        // It is somebody else's now, and so is its trouble.
-        self.health.working(self.worker.build(), source);
-        held
-    }
-
-    /// The next transaction: as many of `rest` as are tried at once, or, behind them, what is no record.
-    async fn step(
-        &self,
-        partition: &mut Partition<P::Memory>,
-        rest: &[Record],
-        search: &Search,
-        end: Option<i64>,
-    ) -> Result<Committed, BatchError> {
-        let committed = if rest.is_empty() {
-            self.worker.pass(partition, end.unwrap_or_default()).await
-        } else {
-            let (records, known) = search.window(rest);
-            self.worker.commit_knowing(partition, records, known).await
-        }?;
-        self.health.working(self.worker.build(), partition.source());
-        Ok(committed)
-    }
-
-    async fn grace_is_over(&self) {
-        self.shutdown.cancelled().await;
-        tokio::time::sleep(STOP_GRACE).await;
-    }
-
-    /// Best effort: if it is the database that is away, this fails as well.
-    async fn note_error(&self, error: &BatchError) {
-        let text = error.to_string();
-        let note = offsets::note_error(self.worker.pool(), self.worker.build(), &text);
-        if !matches!(tokio::time::timeout(Duration::from_secs(1), note).await, Ok(Ok(()))) {
-            tracing::debug!("the error could not be kept in the database");
-        }
-    }
-
-    #[expect(clippy::cast_precision_loss, reason = "a lag of 2^52 ms is no lag but a wrong clock")]
-    fn note_lag(&self, partition: &Partition<P::Memory>, to_the_end: bool) {
-        let behind_ms = if to_the_end {
-            0
-        } else {
-            chrono::Utc::now().timestamp_millis().saturating_sub(partition.position().clock.millis()).max(0)
-        };
-        let source = partition.source();
-        metrics::gauge!(
-            "pulsegate_projection_lag_seconds",
-            "projection" => self.worker.build().to_string(),
-            "topic" => source.topic.base_name(),
-            "partition" => source.partition.to_string()
-        )
-        .set(behind_ms as f64 / 1e3);
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! **Invariant:** no statement sees two builds: it locks the views that it names before it reads, and the
 //! switch needs all of them at once. Whoever reads with several statements in one transaction holds those
-//! locks until it ends.
+//! locks until it ends. The switch takes them in the order of [`Registered::tables`]; readers of several
+//! views in that order never stand in its way for longer than they take.
 
 use std::time::{Duration, Instant};
 
@@ -18,8 +19,12 @@ use crate::runner::outage::Backoff;
 const MEET_MAX: Duration = Duration::from_secs(10);
 /// The same where it is switched to whatever it says.
 const MEET_FORCED_MAX: Duration = Duration::from_secs(2);
-/// How often it is tried to have all views at once: readers are never kept waiting for longer than one try.
+/// How often it is tried to have all views at once.
 const TRIES_MAX: u32 = 60;
+/// How long the first tries wait for readers, and the last ones; readers that come meanwhile wait as long. Below the
+/// second after which the database would end one of those who wait for each other.
+const LOCK_WAIT_MIN: Duration = Duration::from_millis(40);
+const LOCK_WAIT_MAX: Duration = Duration::from_millis(400);
 
 /// What was switched.
 #[derive(Clone, Debug, Serialize)]
@@ -111,7 +116,8 @@ async fn flip(
     let mut backoff = Backoff::default();
     for tries in 1..=TRIES_MAX {
         let begun = Instant::now();
-        match flip_once(pool, live, next, what, force).await {
+        let patience = (LOCK_WAIT_MIN * tries.div_ceil(5)).min(LOCK_WAIT_MAX);
+        match flip_once(pool, live, next, what, force, patience).await {
             Ok(()) => {
                 let took_ms = begun.elapsed().as_secs_f64() * 1e3;
                 return Ok(Switched { live: next.to_string(), before: live.to_string(), took_ms, tries });
@@ -138,10 +144,14 @@ async fn flip_once(
     next: &Build,
     what: &'static str,
     force: Option<&str>,
+    patience: Duration,
 ) -> Result<(), sqlx::Error> {
     let mut tx = pool.begin().await?;
     // Readers that come now wait behind this, so it must not wait long for those that are there.
-    sqlx::query("set local lock_timeout = '40ms'").execute(&mut *tx).await?;
+    sqlx::query("select set_config('lock_timeout', $1, true)")
+        .bind(patience.as_millis().to_string())
+        .execute(&mut *tx)
+        .await?;
     tables::point_views(next, &mut tx).await?;
     let left = sqlx::query(
         "update pulsegate.projection_builds set state = 'shadow', replaced_at = now()

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::batch_error::BatchError;
 use super::record::Source;
-use super::worker::BatchError;
 use crate::builds::Build;
 
 /// How long a runner may fail to commit what it has before it counts as stuck.

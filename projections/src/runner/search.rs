@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use super::batch_error::BatchError;
 use super::record::{Poison, Record};
-use super::worker::BatchError;
 
 /// How often a single record is tried before it is called poison: some refusals pass by themselves.
 const TRIES_MAX: u32 = 3;

@@ -169,11 +169,11 @@ async fn no_read_fails_or_sees_two_builds_while_readers_are_switched_to_and_fro(
                             // Several statements in one transaction.
                             _ => {
                                 let mut tx = pool.begin().await.unwrap();
-                                let first = sqlx::query_scalar::<_, i64>("select distinct n from tally.entries")
+                                let first = sqlx::query_scalar::<_, i64>("select distinct n from tally.tallies")
                                     .fetch_all(&mut *tx)
                                     .await
                                     .unwrap();
-                                let second = sqlx::query_scalar::<_, i64>("select distinct n from tally.tallies")
+                                let second = sqlx::query_scalar::<_, i64>("select distinct n from tally.entries")
                                     .fetch_all(&mut *tx)
                                     .await
                                     .unwrap();
