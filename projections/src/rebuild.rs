@@ -104,6 +104,20 @@ impl RebuildError {
         matches!(self, Self::Run(RunError::Stopped))
     }
 
+    /// Whether going on with the same build could not help: something else than the world outside said no.
+    fn is_hopeless(&self) -> bool {
+        let refused = |error: &sqlx::Error| {
+            let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+            // A constraint, or something that isn't there or isn't understood.
+            code.is_some_and(|code| code.starts_with("23") || code.starts_with("42"))
+        };
+        match self {
+            Self::Database(error) | Self::Run(RunError::Batch(BatchError::Database(error))) => refused(error),
+            Self::Run(RunError::LogLost { .. }) => true,
+            _ => false,
+        }
+    }
+
     /// Whether a poison event stopped it.
     #[must_use]
     pub const fn is_poison(&self) -> bool {

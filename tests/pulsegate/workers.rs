@@ -111,7 +111,7 @@ async fn workers_killed_fifty_times_lose_and_double_nothing_and_a_rebuild_says_t
             for kill in 0..KILLS / 2 {
                 let worker = Worker::start(&deployment);
                 // Not a wait for anything: the points at which it dies differ.
-                tokio::time::sleep(Duration::from_millis(100 + (kill * 2 + slot) * 53 % 700)).await;
+                tokio::time::sleep(Duration::from_millis(60 + (kill * 2 + slot) * 53 % 500)).await;
                 worker.kill();
             }
         };

@@ -28,11 +28,16 @@ pub async fn follow(
 ) -> Result<(), RunError> {
     let mut runners = JoinSet::new();
     let mut followed: BTreeMap<String, CancellationToken> = BTreeMap::new();
+    let mut said_none = false;
     loop {
         // Without an answer everything goes on as it is: runners outlive an outage of the database.
         let asked = tokio::time::timeout(ASK_MAX, to_follow(&dependencies.pool, registered)).await;
         match asked {
             Ok(Ok(builds)) => {
+                if builds.is_empty() && !said_none {
+                    tracing::warn!(%registered, "no build of this version is to be folded: not built yet, or paused");
+                }
+                said_none = builds.is_empty();
                 followed.retain(|build, stop| {
                     let stays = builds.contains(build);
                     if !stays {

@@ -30,6 +30,15 @@ pub(crate) async fn point_views(build: &Build, tx: &mut PgTransaction<'_>) -> Re
     let name = build.registered().name;
     sqlx::raw_sql(AssertSqlSafe(format!("create schema if not exists {name}"))).execute(&mut **tx).await?;
     for table in build.registered().tables {
+        let shown = format!("{name}.{table}");
+        let kept = format!("{build}.{table}");
+        let is_kept: bool =
+            sqlx::query_scalar("select to_regclass($1) is not null").bind(&kept).fetch_one(&mut **tx).await?;
+        if !is_kept {
+            // A build of another version, which had no such table yet.
+            sqlx::raw_sql(AssertSqlSafe(format!("drop view if exists {shown}"))).execute(&mut **tx).await?;
+            continue;
+        }
         let same = sqlx::query_scalar::<_, bool>(
             "with columns as (
                select attrelid, array_agg((attname, atttypid, atttypmod)::text order by attnum) as list
@@ -38,13 +47,13 @@ pub(crate) async fn point_views(build: &Build, tx: &mut PgTransaction<'_>) -> Re
                group by attrelid)
              select count(*) = 2 and count(distinct list) = 1 from columns",
         )
-        .bind(format!("{name}.{table}"))
-        .bind(format!("{build}.{table}"))
+        .bind(&shown)
+        .bind(&kept)
         .fetch_one(&mut **tx)
         .await?;
         let begin = if same { "create or replace" } else { "create" };
-        let drop = if same { String::new() } else { format!("drop view if exists {name}.{table};") };
-        let point = format!("{drop} {begin} view {name}.{table} as select * from {build}.{table};");
+        let drop = if same { String::new() } else { format!("drop view if exists {shown};") };
+        let point = format!("{drop} {begin} view {shown} as select * from {kept};");
         sqlx::raw_sql(AssertSqlSafe(point)).execute(&mut **tx).await?;
     }
     Ok(())

@@ -178,7 +178,19 @@ pub(super) async fn note(build: &Build, with: &Dependencies, error: &RebuildErro
         return;
     }
     let text = error.to_string();
-    let note = offsets::note_error(&with.pool, build, &text);
+    let note = async {
+        offsets::note_error(&with.pool, build, &text).await?;
+        if error.is_hopeless() {
+            sqlx::query(
+                "update pulsegate.projection_builds set state = 'failed' where build = $1 and state = 'building'",
+            )
+            .bind(build.schema())
+            .execute(&with.pool)
+            .await?;
+            history::note(&with.pool, build, "rebuild failed", &text).await?;
+        }
+        Ok::<_, sqlx::Error>(())
+    };
     if !matches!(tokio::time::timeout(Duration::from_secs(5), note).await, Ok(Ok(()))) {
         tracing::debug!("the error could not be kept in the database");
     }

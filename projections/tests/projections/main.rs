@@ -11,6 +11,7 @@ mod reads;
 mod rebuilds;
 mod recount;
 mod services;
+mod sinks;
 mod splits;
 mod switching;
 mod tally;

@@ -46,7 +46,10 @@ pub(super) async fn run(config: &Config, args: RebuildArgs) -> anyhow::Result<Ex
     let copy = args.as_of.zip(args.into.clone()).map(|(as_of, into)| rebuild::Copy { as_of: as_of.into(), into });
     let is_copy = copy.is_some();
     let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
-    let wanted = Wanted { workers: args.workers.map_or(cores, usize::from), parks: args.park, copy };
+    // Each worker has a transaction of its own, and somebody must be able to ask how it goes.
+    let connections = usize::try_from(config.database_connections).unwrap_or(usize::MAX);
+    let workers = args.workers.map_or(cores, usize::from).min(connections.saturating_sub(1).max(1));
+    let wanted = Wanted { workers, parks: args.park, copy };
     let progress = Arc::new(Progress::default());
     let stop = CancellationToken::new();
     let stopped = stop.clone();
