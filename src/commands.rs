@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 done, 1 failed, 2 wrong usage, 64 wrong configuration.
 
+mod dead_letters;
 mod events;
 mod projection;
 mod serve;
@@ -42,9 +43,12 @@ enum Command {
         /// Projections to run
         names: Vec<String>,
     },
-    /// Look at projections
+    /// Look at projections, build them anew, switch between builds
     #[command(subcommand)]
     Projection(projection::ProjectionCommand),
+    /// What could not be folded, and what becomes of it
+    #[command(subcommand)]
+    DeadLetters(dead_letters::DeadLettersCommand),
     /// Look at the log
     #[command(subcommand)]
     Events(events::EventsCommand),
@@ -84,6 +88,7 @@ async fn dispatch(command: Command, config: Config) -> anyhow::Result<ExitCode> 
         Command::Api => serve::run(config, serve::Roles { api: true, project: None }).await,
         Command::Project { names } => serve::run(config, serve::Roles { api: false, project: Some(names) }).await,
         Command::Projection(command) => projection::run(&config, command).await,
+        Command::DeadLetters(command) => dead_letters::run(&config, command).await,
         Command::Events(command) => events::run(&config, command).await,
         Command::Simulate(args) => {
             let report = simulate::run(args, telemetry::stop_signal()).await?;

@@ -23,3 +23,5 @@ mod pages;
 mod races;
 #[path = "pulsegate/recount.rs"]
 mod recount;
+#[path = "pulsegate/workers.rs"]
+mod workers;

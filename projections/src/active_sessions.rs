@@ -15,8 +15,8 @@ use pulsegate_domain::policy::PolicySet;
 use pulsegate_domain::topic::Topic;
 use sqlx::PgTransaction;
 
-use crate::registry::{Registered, run_active_sessions};
-use crate::runner::{Batch, Projection, Record, Skip, Skipped};
+use crate::registry::Registered;
+use crate::runner::{Batch, Poison, Poisoned, Projection, Record};
 
 pub use accounts::Accounts;
 pub use fold::{Changes, Playback};
@@ -29,8 +29,18 @@ pub static REGISTERED: Registered = Registered {
     version: 1,
     topics: &[Topic::Playback],
     ddl: include_str!("active_sessions/schema.sql"),
+    indexes: include_str!("active_sessions/indexes.sql"),
     tables: &["sessions", "decisions"],
-    run: run_active_sessions,
+    // What is forgotten may be deleted already or not.
+    compared: &[(
+        "sessions",
+        "select account_id, session_id, partition, state from {build}.session_states join clocks using (partition)
+         where forget_hour > clock",
+    )],
+    run: |job| {
+        let policies = Arc::clone(&job.dependencies().policies);
+        job.with(ActiveSessions::new(policies))
+    },
 };
 
 /// The projection, judged by the policies of a source.
@@ -56,7 +66,7 @@ impl Projection for ActiveSessions {
         &REGISTERED
     }
 
-    fn decode(&self, record: &Record) -> Result<Playback, Skip> {
+    fn decode(&self, record: &Record) -> Result<Playback, Poison> {
         Playback::read(record)
     }
 
@@ -85,9 +95,9 @@ impl Projection for ActiveSessions {
         batch: &Batch<Playback>,
         policies: &Arc<PolicySet>,
         memory: &mut Accounts,
-        skipped: &mut Skipped,
+        poisoned: &mut Poisoned,
     ) -> Changes {
-        Changes::fold(batch, policies, memory, skipped)
+        Changes::fold(batch, policies, memory, poisoned)
     }
 
     async fn flush(&self, changes: Changes, tx: &mut PgTransaction<'_>) -> Result<(), sqlx::Error> {

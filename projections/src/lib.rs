@@ -5,12 +5,17 @@
 //! [`registry`] knows every one and makes its tables. The views in memory fold the same log beside it.
 
 pub mod active_sessions;
+pub mod builds;
 pub mod catalog_view;
 pub mod dead_letters;
 pub mod hot_view;
 pub mod reader;
+pub mod rebuild;
 pub mod registry;
 pub mod runner;
+pub mod sinks;
+pub mod switch;
+pub mod verify;
 
 pub use registry::{MigrateError, migrate};
 pub use runner::{PartitionStatus, ProjectionStatus, status};

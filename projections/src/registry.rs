@@ -1,21 +1,21 @@
 //! Every projection there is, and how its tables come to be.
 
 mod install;
+mod job;
 
 use std::fmt;
 use std::sync::Arc;
 
-use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use pulsegate_domain::topic::{Topic, TopicNames};
 use rdkafka::ClientConfig;
 use sqlx::PgPool;
-use tokio_util::sync::CancellationToken;
 
-use crate::active_sessions::{self, ActiveSessions, PolicySource};
-use crate::runner::{RunError, Runner};
+use crate::active_sessions::{self, PolicySource};
+use crate::runner::{Health, RunError};
 
-pub use install::{MigrateError, migrate};
+pub use install::{MigrateError, migrate, migrate_with};
+pub use job::Job;
 
 /// One version of a projection, as the code knows it.
 #[derive(Clone, Copy, Debug)]
@@ -26,20 +26,20 @@ pub struct Registered {
     pub version: i32,
     /// What it folds.
     pub topics: &'static [Topic],
-    /// Makes its tables and indexes, named without a schema.
+    /// Makes its tables, primary keys, and what else folding needs, all named without a schema.
     pub ddl: &'static str,
-    /// The tables that readers see as views.
+    /// Makes the indexes that only readers need: a rebuild makes them when the rows are there.
+    pub indexes: &'static str,
+    /// The tables that readers see as views. Who reads several in one transaction does so in this order: a
+    /// switch locks them in this order, too, and otherwise one would wait for the other.
     pub tables: &'static [&'static str],
-    /// Runs it.
-    pub run: fn(Dependencies, CancellationToken) -> BoxFuture<'static, Result<(), RunError>>,
-}
-
-impl Registered {
-    /// The schema of this version's tables.
-    #[must_use]
-    pub fn schema(&self) -> String {
-        format!("{}_v{}", self.name, self.version)
-    }
+    /// What of a table two builds must agree on, where that isn't the whole of it: `(table, a query)`. In the
+    /// query `{build}` stands for the schema, and it may `join clocks` with the columns topic, partition,
+    /// `next_offset` and clock, which say where its build stands.
+    pub compared: &'static [(&'static str, &'static str)],
+    /// Does a job with its code: makes the projection from the job's dependencies and hands it to
+    /// [`Job::with`].
+    pub run: fn(Job) -> BoxFuture<'static, Result<(), RunError>>,
 }
 
 impl fmt::Display for Registered {
@@ -59,6 +59,15 @@ pub struct Dependencies {
     pub topics: TopicNames,
     /// The policies of the catalog.
     pub policies: Arc<dyn PolicySource>,
+    /// Where it says how it goes.
+    pub health: Arc<Health>,
+}
+
+impl Dependencies {
+    /// All that is needed, with a [`Health`] of its own.
+    pub fn new(pool: PgPool, kafka: ClientConfig, topics: TopicNames, policies: Arc<dyn PolicySource>) -> Self {
+        Self { pool, kafka, topics, policies, health: Arc::default() }
+    }
 }
 
 /// Every projection; a new one adds its line.
@@ -68,13 +77,6 @@ pub static REGISTERED: &[&Registered] = &[&active_sessions::REGISTERED];
 #[must_use]
 pub fn find(name: &str) -> Option<&'static Registered> {
     REGISTERED.iter().copied().find(|registered| registered.name == name)
-}
-
-pub(crate) fn run_active_sessions(
-    with: Dependencies,
-    shutdown: CancellationToken,
-) -> BoxFuture<'static, Result<(), RunError>> {
-    Runner::new(ActiveSessions::new(with.policies), with.pool, with.kafka, with.topics).run(shutdown).boxed()
 }
 
 #[cfg(test)]
@@ -92,6 +94,7 @@ mod tests {
             assert!(plain(registered.name), "{registered}");
             assert!(registered.version > 0, "{registered}");
             assert!(registered.tables.iter().all(|table| plain(table)), "{registered}");
+            assert!(registered.compared.iter().all(|(table, _)| registered.tables.contains(table)), "{registered}");
             assert!(REGISTERED[..index].iter().all(|other| other.name != registered.name), "{registered}");
         }
         assert!(find("active_sessions").is_some());

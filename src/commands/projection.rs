@@ -1,26 +1,34 @@
-//! `pulsegate projection`: which read models there are and how far they are.
+//! `pulsegate projection`: which read models there are, how far they are, and building them anew.
+
+mod bars;
+mod rebuild;
+mod show;
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::Subcommand;
-use comfy_table::Table;
-use comfy_table::presets::UTF8_BORDERS_ONLY;
-use pulsegate_projections::registry::REGISTERED;
-use pulsegate_projections::{ProjectionStatus, status};
+use pulsegate_projections::catalog_view::CatalogView;
+use pulsegate_projections::registry::{self, Dependencies, Registered};
+use pulsegate_projections::{builds, status, switch, verify};
+use sqlx::PgPool;
 
 use super::serve;
 use crate::config::Config;
 
+/// How long a command waits until it knows the catalog.
+const CATALOG_WAIT: std::time::Duration = std::time::Duration::from_secs(20);
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum ProjectionCommand {
-    /// Every projection, with its versions and what it folds
+    /// Every projection, with its builds and what it folds
     List {
         /// As JSON
         #[arg(long)]
         json: bool,
     },
-    /// How far each partition is
+    /// How far each partition is, and what was done to the projection
     Status {
         /// Only this projection
         name: Option<String>,
@@ -28,95 +36,134 @@ pub(crate) enum ProjectionCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Fold all of history into new tables beside the live ones; stopped, it goes on where it was
+    Rebuild(rebuild::RebuildArgs),
+    /// Compare a shadow with the live build, row for row, at one offset vector
+    Verify {
+        /// The projection
+        name: String,
+        /// This shadow; else the newest one
+        #[arg(long)]
+        build: Option<String>,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show readers the verified shadow, in one transaction
+    Switch {
+        /// The projection
+        name: String,
+        /// This shadow; else the newest one
+        #[arg(long)]
+        build: Option<String>,
+        /// Even if it lags or was not verified, because of this; kept in the history
+        #[arg(long, value_name = "REASON")]
+        force: Option<String>,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show readers the build again that was live before, in one transaction
+    Rollback {
+        /// The projection
+        name: String,
+        /// Even if it lags, because of this; kept in the history
+        #[arg(long, value_name = "REASON")]
+        force: Option<String>,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Let nobody fold it until it is resumed
+    Pause {
+        /// The projection
+        name: String,
+    },
+    /// Let it be folded again
+    Resume {
+        /// The projection
+        name: String,
+    },
+    /// Take a build's tables away for good: a shadow, a copy, or what was live long ago
+    Retire {
+        /// The projection
+        name: String,
+        /// The build
+        build: String,
+    },
 }
 
 /// Runs one of the commands.
 pub(crate) async fn run(config: &Config, command: ProjectionCommand) -> anyhow::Result<ExitCode> {
     let pool = serve::pool(config)?;
-    let known = status(&pool, &config.kafka, &config.topics)
-        .await
-        .context("failed to read the projections (is the database migrated? `pulsegate migrate`)")?;
     match command {
-        ProjectionCommand::List { json } => list(&known, json)?,
+        ProjectionCommand::List { json } => show::list(&known(config, &pool).await?, json)?,
         ProjectionCommand::Status { name, json } => {
-            let chosen: Vec<_> =
-                known.into_iter().filter(|one| name.as_ref().is_none_or(|name| *name == one.name)).collect();
-            if let Some(name) = name
-                && chosen.is_empty()
-            {
-                anyhow::bail!("there is no projection {name:?}");
+            if let Some(name) = &name {
+                find(name)?;
             }
-            show(&chosen, json)?;
+            let mut known = known(config, &pool).await?;
+            known.retain(|one| name.as_ref().is_none_or(|name| *name == one.name));
+            show::status(&known, json)?;
+        }
+        ProjectionCommand::Rebuild(args) => return rebuild::run(config, args).await,
+        ProjectionCommand::Verify { name, build, json } => {
+            let registered = find(&name)?;
+            let with = dependencies(config).await?;
+            let verdict = verify::verify(registered, build.as_deref(), &with)
+                .await
+                .with_context(|| format!("failed to verify {name}"))?;
+            show::verdict(&verdict, json)?;
+            return Ok(if verdict.same { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
+        ProjectionCommand::Switch { name, build, force, json } => {
+            let switched = switch::switch(&pool, find(&name)?, build.as_deref(), force.as_deref())
+                .await
+                .with_context(|| format!("failed to switch {name}"))?;
+            show::switched(&switched, json)?;
+        }
+        ProjectionCommand::Rollback { name, force, json } => {
+            let switched = switch::rollback(&pool, find(&name)?, force.as_deref())
+                .await
+                .with_context(|| format!("failed to roll {name} back"))?;
+            show::switched(&switched, json)?;
+        }
+        ProjectionCommand::Pause { name } => match builds::pause(&pool, find(&name)?).await? {
+            0 => println!("{name} was paused already"),
+            _ => println!("{name} is paused: runners stop within seconds"),
+        },
+        ProjectionCommand::Resume { name } => match builds::resume(&pool, find(&name)?).await? {
+            0 => println!("{name} was not paused"),
+            _ => println!("{name} is folded again"),
+        },
+        ProjectionCommand::Retire { name, build } => {
+            builds::retire(&pool, find(&name)?, &build).await.with_context(|| format!("failed to retire {build}"))?;
+            println!("{build} is gone");
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn list(known: &[ProjectionStatus], json: bool) -> anyhow::Result<()> {
-    if json {
-        println!("{}", serde_json::to_string_pretty(known)?);
-        return Ok(());
-    }
-    let mut table = table(&["projection", "version", "state", "topics", "lag", "parked", "skipped"]);
-    for one in known {
-        let registered = REGISTERED.iter().find(|registered| registered.name == one.name);
-        let topics: Vec<_> = registered
-            .map(|registered| registered.topics)
-            .unwrap_or_default()
-            .iter()
-            .map(|topic| topic.base_name())
-            .collect();
-        table.add_row([
-            one.name.clone(),
-            one.version.to_string(),
-            one.state.clone(),
-            topics.join(", "),
-            lag(one.lag_events, one.lag_seconds),
-            one.parked.to_string(),
-            one.skipped.to_string(),
-        ]);
-    }
-    println!("{table}");
-    Ok(())
+async fn known(config: &Config, pool: &PgPool) -> anyhow::Result<Vec<pulsegate_projections::ProjectionStatus>> {
+    status(pool, &config.kafka, &config.topics)
+        .await
+        .context("failed to read the projections (is the database migrated? `pulsegate migrate`)")
 }
 
-fn show(known: &[ProjectionStatus], json: bool) -> anyhow::Result<()> {
-    if json {
-        println!("{}", serde_json::to_string_pretty(known)?);
-        return Ok(());
-    }
-    for one in known {
-        println!("{}_v{} ({}): {}", one.name, one.version, one.state, lag(one.lag_events, one.lag_seconds));
-        if let Some(error) = &one.last_error {
-            println!("last error: {error}");
-        }
-        let mut table = table(&["topic", "partition", "next offset", "end", "lag", "clock"]);
-        for partition in &one.partitions {
-            table.add_row([
-                partition.topic.clone(),
-                partition.partition.to_string(),
-                partition.next_offset.to_string(),
-                partition.end_offset.map_or_else(|| "unknown".to_owned(), |end| end.to_string()),
-                lag(partition.lag_events, partition.lag_seconds),
-                partition.clock.map_or_else(|| "-".to_owned(), |clock| clock.to_string()),
-            ]);
-        }
-        println!("{table}");
-    }
-    Ok(())
+/// The projection of a name.
+pub(super) fn find(name: &str) -> anyhow::Result<&'static Registered> {
+    registry::find(name).with_context(|| {
+        let known: Vec<_> = registry::REGISTERED.iter().map(|known| known.name).collect();
+        format!("there is no projection {name:?}; there are: {}", known.join(", "))
+    })
 }
 
-fn table(header: &[&str]) -> Table {
-    let mut table = Table::new();
-    table.load_style(UTF8_BORDERS_ONLY).set_header(header.iter().copied());
-    table
-}
-
-fn lag(events: Option<i64>, seconds: Option<f64>) -> String {
-    match (events, seconds) {
-        (Some(0), _) => "none".to_owned(),
-        (Some(events), Some(seconds)) => format!("{events} events, {seconds:.1} s"),
-        (Some(events), None) => format!("{events} events"),
-        (None, _) => "unknown: Kafka is away".to_owned(),
+/// What a command needs that folds: it reads the catalog to its end.
+pub(super) async fn dependencies(config: &Config) -> anyhow::Result<Dependencies> {
+    let catalog = CatalogView::start(&serve::reader_settings(config)).context("failed to read the catalog")?;
+    if !catalog.caught_up(CATALOG_WAIT).await {
+        anyhow::bail!("failed to read the catalog: Kafka does not answer");
     }
+    let (kafka, topics) = (config.kafka.clone(), config.topics.clone());
+    Ok(Dependencies::new(serve::pool(config)?, kafka, topics, Arc::new(catalog)))
 }

@@ -13,12 +13,12 @@ use anyhow::Context as _;
 use pulsegate_api::admin::AdminServer;
 use pulsegate_api::playback::{Playback, PlaybackSettings, Readiness};
 use pulsegate_api::{ApiSettings, ApiState, Reads};
-use pulsegate_projections::active_sessions;
 use pulsegate_projections::catalog_view::CatalogView;
 use pulsegate_projections::hot_view::{HotView, Snapshot};
 use pulsegate_projections::reader::ReaderSettings;
 use pulsegate_projections::registry::{self, Dependencies, Registered};
 use pulsegate_projections::runner::RunError;
+use pulsegate_projections::{active_sessions, builds};
 use pulsegate_write_side::{EventLog, LogSettings, TopicsError, ensure_topics};
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
@@ -142,6 +142,7 @@ fn chosen(names: Option<Vec<String>>) -> anyhow::Result<Vec<&'static Registered>
 #[derive(Default)]
 struct Health {
     playback: OnceLock<Playback>,
+    projections: Arc<pulsegate_projections::runner::Health>,
     /// Set where nothing more than its start makes a process ready.
     started: AtomicBool,
     stopping: AtomicBool,
@@ -154,7 +155,15 @@ impl Health {
         }
         match self.playback.get() {
             Some(playback) => playback.readiness(),
-            None if self.started.load(Ordering::Relaxed) => Readiness { ready: true, reasons: Vec::new() },
+            // A process that only folds is not ready if it gets nowhere; one that is far behind is.
+            None if self.started.load(Ordering::Relaxed) => {
+                let stuck = self.projections.stuck();
+                let reasons: Vec<_> = stuck
+                    .into_iter()
+                    .map(|stuck| format!("{} {}: {}", stuck.build, stuck.source, stuck.error))
+                    .collect();
+                Readiness { ready: reasons.is_empty(), reasons }
+            }
             None => Readiness { ready: false, reasons: vec!["starting".to_owned()] },
         }
     }
@@ -178,13 +187,10 @@ async fn serve(
     let mut tasks = JoinSet::new();
     for projection in projections {
         let dependencies = Dependencies {
-            pool: pool.clone(),
-            kafka: config.kafka.clone(),
-            topics: config.topics.clone(),
-            policies: Arc::new(catalog.clone()),
+            health: Arc::clone(&health.projections),
+            ..Dependencies::new(pool.clone(), config.kafka.clone(), config.topics.clone(), Arc::new(catalog.clone()))
         };
-        tracing::info!(%projection, "projecting");
-        tasks.spawn((projection.run)(dependencies, shutdown.clone()));
+        tasks.spawn(builds::follow(projection, dependencies, shutdown.clone()));
     }
 
     let mut answering = None;

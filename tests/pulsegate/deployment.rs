@@ -106,10 +106,21 @@ impl Deployment {
         node
     }
 
+    /// Starts a node that only answers, and waits until it is ready.
+    pub(crate) async fn api_node(&self) -> Node {
+        let node = self.node_of("api");
+        node.ready().await;
+        node
+    }
+
     pub(crate) fn node_not_ready(&self) -> Node {
+        self.node_of("up")
+    }
+
+    fn node_of(&self, role: &str) -> Node {
         let (listen, admin) = (free_address(), free_address());
         let child = self
-            .command(&["up"])
+            .command(&[role])
             .env("PULSEGATE_LISTEN", &listen)
             .env("PULSEGATE_ADMIN_LISTEN", &admin)
             .stdout(Stdio::null())
@@ -120,7 +131,7 @@ impl Deployment {
     }
 }
 
-fn free_address() -> String {
+pub(crate) fn free_address() -> String {
     // Free a moment ago is good enough: a clash fails the start, loudly.
     TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").to_string()
 }

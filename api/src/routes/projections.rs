@@ -26,7 +26,8 @@ struct Projections {
 
 /// List projections
 ///
-/// Each version, with its state, its lag in events and seconds, and what it parked.
+/// Each build, with its state, its lag in events and seconds, its rate, what it parked, what was done to it, and the
+/// rebuild that works on it.
 #[utoipa::path(
     get, path = "/v1/projections", tag = "operation",
     responses((status = 200, description = "The projections.", body = Projections))

@@ -9,7 +9,7 @@ use pulsegate_domain::policy::PolicySet;
 use pulsegate_domain::time::Timestamp;
 
 use super::Accounts;
-use crate::runner::{Batch, Record, Skip, Skipped};
+use crate::runner::{Batch, Poison, Poisoned, Record};
 
 /// How often, by the partition's clock, forgotten sessions are deleted, in milliseconds.
 const PURGE_EVERY_MS: u64 = 10_000;
@@ -22,11 +22,11 @@ pub struct Playback {
 }
 
 impl Playback {
-    pub(super) fn read(record: &Record) -> Result<Self, Skip> {
-        let value = record.value.as_deref().ok_or_else(|| Skip::because("it has no value"))?;
-        let envelope = event::decode::<PlaybackEvent>(value).map_err(Skip::because)?;
+    pub(super) fn read(record: &Record) -> Result<Self, Poison> {
+        let value = record.value.as_deref().ok_or_else(|| Poison::skip("it has no value"))?;
+        let envelope = event::decode::<PlaybackEvent>(value).map_err(Poison::skip)?;
         if !key_matches(record.key.as_deref(), envelope.event.account_id()) {
-            return Err(Skip::because(format_args!("its key is not its account, {}", envelope.event.account_id())));
+            return Err(Poison::skip(format_args!("its key is not its account, {}", envelope.event.account_id())));
         }
         Ok(Self { id: envelope.id.into(), event: envelope.event })
     }
@@ -80,7 +80,7 @@ impl Changes {
         batch: &Batch<Playback>,
         policies: &PolicySet,
         accounts: &mut Accounts,
-        skipped: &mut Skipped,
+        poisoned: &mut Poisoned,
     ) -> Self {
         let mut changes = Self { partition: batch.source.partition, ..Self::default() };
         let mut touched = HashSet::with_hasher(foldhash::fast::RandomState::default());
@@ -91,7 +91,7 @@ impl Changes {
             let mut noted = Noted { id, changed: &mut touched, decisions: &mut changes.decisions, decided: 0 };
             let Playback { id: event_id, event } = &placed.event;
             if let Err(unknown) = account.apply(event_id, event, placed.place, policies, &mut noted) {
-                skipped.skip(placed, Skip::because(unknown));
+                poisoned.note(placed, Poison::skip(unknown));
             }
         }
         let mut touched: Vec<_> = touched.into_iter().collect();

@@ -26,10 +26,10 @@ pub async fn load_partitions(pool: &PgPool) -> Result<Snapshot, sqlx::Error> {
     let mut connection = PgConnection::connect_with(&pool.connect_options()).await?;
     let mut tx = connection.begin_with("begin isolation level repeatable read read only").await?;
     // Views may be switched at any moment, snapshot or not; so the live version's tables are read themselves.
-    let live = sqlx::query_scalar::<_, i32>(
-        "select version from (
-           select version, set_config('search_path', name || '_v' || version, true)
-           from pulsegate.projection_versions where name = 'active_sessions' and state = 'live') as live",
+    let live = sqlx::query_scalar::<_, String>(
+        "select build from (
+           select build, set_config('search_path', build, true)
+           from pulsegate.projection_builds where name = 'active_sessions' and state = 'live') as live",
     )
     .fetch_optional(&mut *tx)
     .await?;
@@ -37,7 +37,7 @@ pub async fn load_partitions(pool: &PgPool) -> Result<Snapshot, sqlx::Error> {
     let mut snapshot = Snapshot::default();
     let mut positions = sqlx::query_as::<_, (i32, i64, i64)>(
         "select partition, next_offset, clock_ms from pulsegate.projection_offsets
-         where name = 'active_sessions' and version = $1 and topic = 'playback' order by partition",
+         where build = $1 and topic = 'playback' order by partition",
     )
     .bind(live)
     .fetch(&mut *tx);
@@ -74,9 +74,8 @@ pub async fn account(pool: &PgPool, id: &AccountId) -> Result<KnownAccount, sqlx
     let rows = sqlx::query_as::<_, (i32, i64, i64, Vec<String>)>(
         "select partition, next_offset, clock_ms,
                 array(select state from active_sessions.sessions where account_id = $1)
-         from pulsegate.projection_offsets
-         join pulsegate.projection_versions using (name, version)
-         where name = 'active_sessions' and state = 'live' and topic = 'playback'
+         from pulsegate.live_offsets
+         where name = 'active_sessions' and topic = 'playback'
          order by partition",
     )
     .bind(id.as_str())

@@ -57,5 +57,3 @@ create table decisions (
   at timestamptz not null,
   constraint decisions_pk primary key (partition, log_offset, ordinal)
 );
-
-create index decisions_of_account on decisions (account_id, log_offset desc, ordinal desc);

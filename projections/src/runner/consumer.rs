@@ -7,33 +7,29 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
-use pulsegate_domain::event::CONTENT_TYPE;
-use pulsegate_domain::time::Timestamp;
 use pulsegate_domain::topic::{Topic, TopicNames};
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, Rebalance};
 use rdkafka::error::{KafkaError, KafkaResult};
-use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
+use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use sqlx::PgPool;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio_util::sync::CancellationToken;
 
+use super::arena::{Arena, unusual_headers};
 use super::assignment::Assignment;
 use super::offsets::{self, Position};
 use super::outage::{Backoff, Outage};
 use super::record::{Record, Source};
 use super::{Ownership, RunError};
+use crate::builds::Build;
 use crate::reader::is_end;
-use crate::registry::Registered;
 
 /// Most records in one chunk.
 const CHUNK_RECORDS_MAX: usize = 1_000;
-/// Keys and values of a chunk share allocations of this size.
-const CHUNK_BYTES: usize = 1 << 18;
 /// How long a poll waits for a first record; also how soon a stop is noticed.
 const POLL: Duration = Duration::from_millis(100);
 /// How long the channel may be full before Kafka is asked to pause.
@@ -48,7 +44,7 @@ pub(super) struct Reader {
     pub(super) kafka: ClientConfig,
     pub(super) topics: TopicNames,
     pub(super) ownership: Ownership,
-    pub(super) version: &'static Registered,
+    pub(super) build: Build,
     pub(super) pool: PgPool,
     pub(super) database: Arc<Outage>,
     pub(super) assignment: Arc<Assignment>,
@@ -59,7 +55,7 @@ pub(super) struct Reader {
 #[derive(Default)]
 pub(super) struct Chunk {
     pub(super) items: Vec<Item>,
-    bytes: BytesMut,
+    arena: Arena,
 }
 
 pub(super) enum Item {
@@ -72,14 +68,16 @@ pub(super) enum Item {
     End {
         source: Source,
         epoch: u64,
+        /// Where the next record will stand: behind the last one, or behind what is no record.
+        next_offset: i64,
     },
 }
 
 impl Reader {
     /// Starts the thread; it ends when `stop` is cancelled or the channel's other end is gone.
     pub(super) fn start(self, chunks: mpsc::Sender<Chunk>) -> Result<JoinHandle<()>, RunError> {
-        let group = format!("{}project.{}.v{}", self.topics.prefix(), self.version.name, self.version.version);
-        let name = self.version.to_string();
+        let group = group_of(&self.build, &self.topics);
+        let name = self.build.to_string();
         let config = self
             .kafka
             .clone()
@@ -149,7 +147,7 @@ impl ConsumerContext for Desk {
             Rebalance::Revoke(partitions) => {
                 for element in partitions.elements() {
                     if let Some(source) = self.source(element.topic(), element.partition()) {
-                        tracing::debug!(projection = %self.reader.version, %source, "given up");
+                        tracing::debug!(projection = %self.reader.build, %source, "given up");
                         self.reader.assignment.remove(source);
                     }
                 }
@@ -163,12 +161,13 @@ impl ConsumerContext for Desk {
 
 impl Desk {
     fn topic_names(&self) -> Vec<String> {
-        self.reader.version.topics.iter().map(|topic| self.reader.topics.name(*topic)).collect()
+        self.reader.build.registered().topics.iter().map(|topic| self.reader.topics.name(*topic)).collect()
     }
 
     fn source(&self, name: &str, partition: i32) -> Option<Source> {
         let behind = name.strip_prefix(self.reader.topics.prefix())?;
-        let topic: Topic = self.reader.version.topics.iter().copied().find(|topic| topic.base_name() == behind)?;
+        let topic: Topic =
+            self.reader.build.registered().topics.iter().copied().find(|topic| topic.base_name() == behind)?;
         Some(Source { topic, partition })
     }
 
@@ -181,11 +180,11 @@ impl Desk {
             if let Some((position, first)) = self.position(consumer, element.topic(), source) {
                 self.reader.assignment.add(source, position);
                 offset = Offset::Offset(first);
-                tracing::debug!(projection = %self.reader.version, %source, first, "taken over");
+                tracing::debug!(projection = %self.reader.build, %source, first, "taken over");
             }
             if let Err(error) = element.set_offset(offset) {
                 self.reader.assignment.remove(source);
-                tracing::error!(projection = %self.reader.version, %source, %error, "can't be begun");
+                tracing::error!(projection = %self.reader.build, %source, %error, "can't be begun");
             }
         }
     }
@@ -193,9 +192,9 @@ impl Desk {
     /// Where a partition stands, and the offset from which to read; `None` at a stop, or if the log doesn't
     /// have it.
     fn position(&self, consumer: &BaseConsumer<Self>, topic: &str, source: Source) -> Option<(Position, i64)> {
-        let version = self.reader.version;
+        let build = &self.reader.build;
         let position = self.insist(&self.reader.database, || {
-            let asked = offsets::position(&self.reader.pool, version, source);
+            let asked = offsets::position(&self.reader.pool, build, source);
             match self.runtime.block_on(async { tokio::time::timeout(ASK_MAX, asked).await }) {
                 Ok(Ok(position)) => Ok(position),
                 Ok(Err(error)) => Err(error.to_string()),
@@ -214,8 +213,8 @@ impl Desk {
                 "{source} stands at {}, but the log holds {low} to {high}: was it deleted or made anew?",
                 position.next_offset
             );
-            tracing::error!(projection = %version, error);
-            let noted = offsets::note_error(&self.reader.pool, version, &error);
+            tracing::error!(projection = %build, error);
+            let noted = offsets::note_error(&self.reader.pool, build, &error);
             if !matches!(self.runtime.block_on(async { tokio::time::timeout(ASK_MAX, noted).await }), Ok(Ok(()))) {
                 tracing::debug!("the error could not be kept in the database");
             }
@@ -311,16 +310,13 @@ impl Reading {
                 if let Some(source) = source
                     && let Some(lease) = assignment.lease(source)
                 {
-                    chunk.add(source, lease.epoch, &message);
+                    let record = chunk.arena.record(&message, unusual_headers(&message));
+                    chunk.items.push(Item::Record { source, epoch: lease.epoch, record });
                 }
             }
             Err(KafkaError::PartitionEOF(partition)) => {
                 desk.kafka.over();
-                for source in self.at_end(partition) {
-                    if let Some(lease) = assignment.lease(source) {
-                        chunk.items.push(Item::End { source, epoch: lease.epoch });
-                    }
-                }
+                chunk.items.extend(self.at_end(partition));
             }
             Err(error) => {
                 desk.kafka.failed(&error);
@@ -328,21 +324,25 @@ impl Reading {
         }
     }
 
-    /// Which topics' partition is at its end: the event doesn't say, so of several each is asked for.
-    fn at_end(&self, partition: i32) -> Vec<Source> {
-        let topics = self.desk().reader.version.topics;
-        let sources = topics.iter().map(|topic| Source { topic: *topic, partition });
-        if topics.len() == 1 {
-            return sources.collect();
-        }
+    /// Which topics' partition is at its end, since which assignment, and where that is. The event doesn't
+    /// say, and behind the last record there may be the marker of a transaction: so the consumer's own
+    /// position is asked for, which is unknown only as long as nothing was read.
+    fn at_end(&self, partition: i32) -> Vec<Item> {
+        let reader = &self.desk().reader;
+        let topics = reader.build.registered().topics;
         let positions = self.consumer.position().ok();
-        let is_at_end = |source: &Source| {
-            let name = self.desk().reader.topics.name(source.topic);
-            let position = positions.as_ref()?.find_partition(&name, partition)?.offset().to_raw()?;
-            let (_, high) = self.consumer.fetch_watermarks(&name, partition, ASK_MAX).ok()?;
-            Some(position >= high)
+        let at_end = |topic: &Topic| {
+            let source = Source { topic: *topic, partition };
+            let name = reader.topics.name(*topic);
+            let lease = reader.assignment.lease(source)?;
+            let position = positions.as_ref().and_then(|all| all.find_partition(&name, partition)?.offset().to_raw());
+            let position = position.filter(|offset| *offset >= 0).unwrap_or(lease.begins_at.next_offset);
+            // Of several topics each is asked for.
+            let end = topics.len() == 1
+                || self.consumer.fetch_watermarks(&name, partition, ASK_MAX).is_ok_and(|(_, high)| position >= high);
+            end.then_some(Item::End { source, epoch: lease.epoch, next_offset: position })
         };
-        sources.filter(|source| is_at_end(source) == Some(true)).collect()
+        topics.iter().filter_map(at_end).collect()
     }
 
     /// Waits until the fold has room. Meanwhile rebalances must be served, or the group throws us out; so
@@ -415,6 +415,13 @@ impl Reading {
     }
 }
 
+/// The group that shares a build's partitions.
+pub(crate) fn group_of(build: &Build, topics: &TopicNames) -> String {
+    let version = build.registered();
+    let behind = build.schema().strip_prefix(&version.to_string()).unwrap_or(build.schema());
+    format!("{}project.{}.v{}{}", topics.prefix(), version.name, version.version, behind.replace('_', "."))
+}
+
 fn partitions_of(consumer: &BaseConsumer<Desk>, topic: &str) -> Result<i32, String> {
     let metadata = consumer.fetch_metadata(Some(topic), ASK_MAX).map_err(|error| error.to_string())?;
     let count =
@@ -423,37 +430,4 @@ fn partitions_of(consumer: &BaseConsumer<Desk>, topic: &str) -> Result<i32, Stri
         Ok(count) if count > 0 => Ok(count),
         _ => Err(format!("topic {topic} does not exist")),
     }
-}
-
-impl Chunk {
-    fn add(&mut self, source: Source, epoch: u64, message: &BorrowedMessage<'_>) {
-        let record = Record {
-            offset: message.offset(),
-            timestamp: message.timestamp().to_millis().map(Timestamp::from_millis),
-            key: message.key().map(|key| self.keep(key)),
-            value: message.payload().map(|value| self.keep(value)),
-            headers: unusual_headers(message),
-        };
-        self.items.push(Item::Record { source, epoch, record });
-    }
-
-    fn keep(&mut self, bytes: &[u8]) -> Bytes {
-        if self.bytes.capacity() < bytes.len() {
-            self.bytes.reserve(bytes.len().max(CHUNK_BYTES));
-        }
-        self.bytes.extend_from_slice(bytes);
-        self.bytes.split().freeze()
-    }
-}
-
-fn unusual_headers(message: &BorrowedMessage<'_>) -> Vec<(String, Option<Vec<u8>>)> {
-    let Some(headers) = message.headers() else { return Vec::new() };
-    let usual = |index| {
-        let header = headers.get(index);
-        header.key == "content-type" && header.value == Some(CONTENT_TYPE.as_bytes())
-    };
-    if headers.count() == 1 && usual(0) {
-        return Vec::new();
-    }
-    headers.iter().map(|header| (header.key.to_owned(), header.value.map(<[u8]>::to_vec))).collect()
 }

@@ -4,9 +4,9 @@ use pulsegate_domain::time::Timestamp;
 use sqlx::{PgConnection, PgPool, PgTransaction};
 
 use super::record::Source;
-use crate::registry::Registered;
+use crate::builds::Build;
 
-/// Where a version stands in a partition.
+/// Where a build stands in a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Position {
     /// Every record before this offset is folded.
@@ -20,35 +20,33 @@ impl Position {
     pub const START: Self = Self { next_offset: 0, clock: Timestamp::MIN };
 }
 
-/// Where `version` stands in a partition; at its start, if it was never there.
-pub(super) async fn position(pool: &PgPool, version: &Registered, source: Source) -> Result<Position, sqlx::Error> {
+/// Where `build` stands in a partition; at its start, if it was never there.
+pub(crate) async fn position(pool: &PgPool, build: &Build, source: Source) -> Result<Position, sqlx::Error> {
     let mut connection = pool.acquire().await?;
     sqlx::query(
-        "insert into pulsegate.projection_offsets (name, version, topic, partition, next_offset, clock_ms)
-         values ($1, $2, $3, $4, $5, $6) on conflict do nothing",
+        "insert into pulsegate.projection_offsets (build, topic, partition, next_offset, clock_ms)
+         values ($1, $2, $3, $4, $5) on conflict do nothing",
     )
-    .bind(version.name)
-    .bind(version.version)
+    .bind(build.schema())
     .bind(source.topic.base_name())
     .bind(source.partition)
     .bind(Position::START.next_offset)
     .bind(Position::START.clock.millis())
     .execute(&mut *connection)
     .await?;
-    stands_at(&mut connection, version, source).await
+    stands_at(&mut connection, build, source).await
 }
 
-pub(super) async fn stands_at(
+pub(crate) async fn stands_at(
     connection: &mut PgConnection,
-    version: &Registered,
+    build: &Build,
     source: Source,
 ) -> Result<Position, sqlx::Error> {
     let (next_offset, clock) = sqlx::query_as::<_, (i64, i64)>(
         "select next_offset, clock_ms from pulsegate.projection_offsets
-         where name = $1 and version = $2 and topic = $3 and partition = $4",
+         where build = $1 and topic = $2 and partition = $3",
     )
-    .bind(version.name)
-    .bind(version.version)
+    .bind(build.schema())
     .bind(source.topic.base_name())
     .bind(source.partition)
     .fetch_one(connection)
@@ -56,53 +54,83 @@ pub(super) async fn stands_at(
     Ok(Position { next_offset, clock: Timestamp::from_millis(clock) })
 }
 
-/// Moves a partition from `from` to `to`, the first statement of a batch's transaction; `false` if it
-/// doesn't stand at `from` (any more): then somebody else has folded these records.
+/// How moving a partition on went.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Advance {
+    /// It moved.
+    Moved {
+        /// How often others than the fold have changed something there.
+        interventions: i64,
+    },
+    /// Nobody may move it beyond this offset for now.
+    HeldAt(i64),
+    /// It doesn't stand where it was believed to stand (any more), but here.
+    StandsAt(Position),
+}
+
+/// Moves a partition from `from` to `to`, the first statement of a batch's transaction. If it doesn't
+/// stand at `from` (any more), somebody else has folded these records.
 ///
 /// The row stays locked until the transaction ends, so whoever also believes to own the partition waits
 /// here and then sees where it stands. A worker that falls asleep here must not keep others waiting for
 /// ever: the database ends its transaction. Behind this statement unqualified names are those of the
-/// version's own schema.
-pub(super) async fn advance(
+/// build's own schema.
+pub(crate) async fn advance(
     tx: &mut PgTransaction<'_>,
-    version: &Registered,
+    build: &Build,
     source: Source,
     from: Position,
     to: Position,
-) -> Result<bool, sqlx::Error> {
-    let moved = sqlx::query(
+) -> Result<Advance, sqlx::Error> {
+    let moved = sqlx::query_scalar::<_, i64>(
         "with settings as (
            select set_config('search_path', $1, true),
                   set_config('idle_in_transaction_session_timeout', '30s', true)
          )
-         update pulsegate.projection_offsets set next_offset = $6, clock_ms = $7, updated_at = now()
+         update pulsegate.projection_offsets set
+           next_offset = $5, clock_ms = $6, updated_at = clock_timestamp(),
+           rate = pulsegate.smoothed_rate(rate, $5 - $7, extract(epoch from clock_timestamp() - updated_at)::float8)
          from settings
-         where name = $2 and version = $3 and topic = $4 and partition = $5 and next_offset = $8",
+         where build = $2 and topic = $3 and partition = $4 and next_offset = $7
+           and (hold_until is null or hold_until < clock_timestamp() or hold_at >= $5)
+         returning interventions",
     )
-    .bind(version.schema())
-    .bind(version.name)
-    .bind(version.version)
+    .bind(build.schema())
+    .bind(build.schema())
     .bind(source.topic.base_name())
     .bind(source.partition)
     .bind(to.next_offset)
     .bind(to.clock.millis())
     .bind(from.next_offset)
-    .execute(&mut **tx)
+    .fetch_optional(&mut **tx)
     .await?;
-    Ok(moved.rows_affected() == 1)
+    if let Some(interventions) = moved {
+        return Ok(Advance::Moved { interventions });
+    }
+    let stands = stands_at(tx, build, source).await?;
+    if stands.next_offset != from.next_offset {
+        return Ok(Advance::StandsAt(stands));
+    }
+    let held = sqlx::query_scalar::<_, Option<i64>>(
+        "select hold_at from pulsegate.projection_offsets
+         where build = $1 and topic = $2 and partition = $3 and hold_until >= clock_timestamp()",
+    )
+    .bind(build.schema())
+    .bind(source.topic.base_name())
+    .bind(source.partition)
+    .fetch_optional(&mut **tx)
+    .await?;
+    // A hold that ended between the statements is one that is tried again.
+    Ok(Advance::HeldAt(held.flatten().unwrap_or(from.next_offset)))
 }
 
 /// Keeps the newest trouble for whoever asks for the status. Best effort: it may be the database itself
 /// that is away.
-pub(super) async fn note_error(pool: &PgPool, version: &Registered, error: &str) -> Result<(), sqlx::Error> {
-    sqlx::query(
-        "update pulsegate.projection_versions set last_error = $3, last_error_at = now()
-         where name = $1 and version = $2",
-    )
-    .bind(version.name)
-    .bind(version.version)
-    .bind(error)
-    .execute(pool)
-    .await?;
+pub(crate) async fn note_error(pool: &PgPool, build: &Build, error: &str) -> Result<(), sqlx::Error> {
+    sqlx::query("update pulsegate.projection_builds set last_error = $2, last_error_at = now() where build = $1")
+        .bind(build.schema())
+        .bind(error.replace('\0', "\u{fffd}"))
+        .execute(pool)
+        .await?;
     Ok(())
 }

@@ -12,19 +12,19 @@ const WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// Whether something outside is away, as seen by all who need it.
 #[derive(Debug)]
-pub(super) struct Outage {
+pub(crate) struct Outage {
     projection: String,
     what: &'static str,
     since: Mutex<Option<Instant>>,
 }
 
 impl Outage {
-    pub(super) const fn new(projection: String, what: &'static str) -> Self {
+    pub(crate) const fn new(projection: String, what: &'static str) -> Self {
         Self { projection, what, since: Mutex::new(None) }
     }
 
     /// A try failed; `true` if it is the first of this outage.
-    pub(super) fn failed(&self, error: &dyn Display) -> bool {
+    pub(crate) fn failed(&self, error: &dyn Display) -> bool {
         let mut since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
         let first = since.is_none();
         if first {
@@ -37,7 +37,7 @@ impl Outage {
     }
 
     /// A try went well.
-    pub(super) fn over(&self) {
+    pub(crate) fn over(&self) {
         let since = self.since.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(since) = since {
             let away_ms = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -48,12 +48,17 @@ impl Outage {
 
 /// The waits of one who tries again: doubled each time up to a bound, and never in step with others.
 #[derive(Debug, Default)]
-pub(super) struct Backoff {
+pub(crate) struct Backoff {
     tries: u32,
 }
 
 impl Backoff {
-    pub(super) fn next(&mut self) -> Duration {
+    /// How often it was tried in vain.
+    pub(crate) const fn tries(&self) -> u32 {
+        self.tries
+    }
+
+    pub(crate) fn next(&mut self) -> Duration {
         let full = WAIT_MIN.saturating_mul(1 << self.tries.min(10)).min(WAIT_MAX);
         self.tries += 1;
         // Jitter from the hasher's own seed: between half of the wait and all of it.

@@ -1,5 +1,6 @@
 //! What a projection is given: a batch of records of one partition, each with its place in the log.
 
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
 use bytes::Bytes;
@@ -40,22 +41,31 @@ pub struct Record {
     pub headers: Vec<(String, Option<Vec<u8>>)>,
 }
 
-/// Why a record is skipped alone.
-#[derive(Debug)]
-pub struct Skip(String);
+/// Why a record can't be folded, and what becomes of those behind it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Poison {
+    /// It is left out alone: its key's later records are folded as if it had never been.
+    Skip(String),
+    /// Its key's later records wait behind it, in order, until it can be folded or is given up: each
+    /// builds on what was before.
+    Park(String),
+}
 
-impl Skip {
+impl Poison {
     /// Skipped because of `why`, a phrase that fits after "skipped: ".
-    pub fn because(why: impl fmt::Display) -> Self {
-        Self(why.to_string())
+    pub fn skip(why: impl fmt::Display) -> Self {
+        Self::Skip(why.to_string())
+    }
+
+    /// Parked because of `why`, a phrase that fits after "parked: ".
+    pub fn park(why: impl fmt::Display) -> Self {
+        Self::Park(why.to_string())
     }
 }
 
 /// A record that was read, at its place.
 #[derive(Clone, Debug)]
 pub struct Placed<E> {
-    /// Which of the batch's records it is.
-    pub(crate) index: usize,
     /// Its offset, and the log's time there: the largest stamp at or before it in the partition, of
     /// any record, also of skipped ones.
     pub place: Place,
@@ -74,57 +84,99 @@ pub struct Batch<E> {
     pub events: Vec<Placed<E>>,
 }
 
-impl<E> Batch<E> {
-    /// Reads `records`, which follow `from`; `None` if there are none.
+/// A record that isn't folded, and what becomes of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Letter {
+    pub(crate) record: Record,
+    /// The log's time there.
+    pub(crate) clock: Timestamp,
+    pub(crate) poison: Poison,
+    /// The offset of the poison event that it waits behind; none if it is one itself.
+    pub(crate) behind: Option<i64>,
+}
+
+/// The keys whose records wait, each with the offset of the poison event that they wait behind.
+pub(crate) type Waiting = HashMap<Bytes, i64, foldhash::fast::RandomState>;
+
+/// The next records of one partition, sorted into those to be folded and the others.
+#[derive(Debug)]
+pub(crate) struct Sorted<E> {
+    pub(crate) batch: Batch<E>,
+    pub(crate) letters: Vec<Letter>,
+    /// The keys that wait because of these letters.
+    pub(crate) newly_waiting: Waiting,
+}
+
+impl<E> Sorted<E> {
+    /// Reads `records`, which follow `from`; `None` if there are none. The records of the keys in `waiting`
+    /// wait as well; `known` are those that are known to be poison, by their offset.
     pub(super) fn read<P: Projection<Event = E>>(
         projection: &P,
         source: Source,
         from: Position,
         records: &[Record],
-    ) -> Option<(Self, Skipped)> {
+        waiting: &Waiting,
+        known: &BTreeMap<i64, Poison>,
+    ) -> Option<Self> {
         let last = records.last()?;
         let mut clock = from.clock;
-        let mut skipped = Skipped::default();
+        let mut letters = Vec::new();
+        let mut newly_waiting = Waiting::default();
         let mut events = Vec::with_capacity(records.len());
-        for (index, record) in records.iter().enumerate() {
+        for record in records {
             clock = record.timestamp.map_or(clock, |stamp| clock.max(stamp));
-            match projection.decode(record) {
-                Ok(event) => {
-                    let place = Place { offset: record.offset, at: clock };
-                    events.push(Placed { index, place, event });
+            let mut letter = |poison, behind| letters.push(Letter { record: record.clone(), clock, poison, behind });
+            if !(waiting.is_empty() && newly_waiting.is_empty())
+                && let Some(key) = &record.key
+                && let Some(head) = waiting.get(key).or_else(|| newly_waiting.get(key))
+            {
+                letter(Poison::park(format_args!("waits behind {head}")), Some(*head));
+                continue;
+            }
+            let read = match known.get(&record.offset) {
+                Some(poison) => Err(poison.clone()),
+                None => projection.decode(record),
+            };
+            match read {
+                Ok(event) => events.push(Placed { place: Place { offset: record.offset, at: clock }, event }),
+                Err(poison) => {
+                    // A record without key stands for itself alone.
+                    if let (Poison::Park(_), Some(key)) = (&poison, &record.key) {
+                        newly_waiting.insert(key.clone(), record.offset);
+                    }
+                    letter(poison, None);
                 }
-                Err(skip) => skipped.0.push((index, skip)),
             }
         }
         let ends_at = Position { next_offset: last.offset + 1, clock };
-        Some((Self { source, ends_at, events }, skipped))
+        Some(Self { batch: Batch { source, ends_at, events }, letters, newly_waiting })
     }
 }
 
-/// The records of a batch that are skipped.
+/// The records of a batch that can't be folded.
 #[derive(Debug, Default)]
-pub struct Skipped(Vec<(usize, Skip)>);
+pub struct Poisoned(BTreeMap<i64, Poison>);
 
-impl Skipped {
-    /// Skips a record that was read but can't be folded.
-    pub fn skip<E>(&mut self, placed: &Placed<E>, why: Skip) {
-        self.0.push((placed.index, why));
+impl Poisoned {
+    /// Notes that a record was read but can't be folded. The fold must not have changed anything for it.
+    pub fn note<E>(&mut self, placed: &Placed<E>, poison: Poison) {
+        self.0.insert(placed.place.offset, poison);
     }
 
     /// How many there are.
     #[must_use]
-    pub const fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.0.len()
     }
 
     /// Whether there are none.
     #[must_use]
-    pub const fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Each with its reason.
-    pub(super) fn of<'a>(&'a self, records: &'a [Record]) -> Vec<(&'a Record, &'a str)> {
-        self.0.iter().filter_map(|(index, skip)| Some((records.get(*index)?, skip.0.as_str()))).collect()
+    /// Each by its offset.
+    pub(super) fn into_map(self) -> BTreeMap<i64, Poison> {
+        self.0
     }
 }

@@ -1,28 +1,40 @@
 //! How every projection stands: for `GET /v1/projections` and the command line.
 
-use std::collections::HashMap;
-use std::time::Duration;
-
 use chrono::{DateTime, Utc};
 use pulsegate_domain::time::Timestamp;
 use pulsegate_domain::topic::{Topic, TopicNames};
 use rdkafka::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use serde::Serialize;
 use sqlx::PgPool;
 
-/// How long one question to the brokers may take.
-const ASK_MAX: Duration = Duration::from_secs(3);
+use super::ends::{Ends, ends};
 
-/// One version of a projection.
+/// How many entries of each build's history are shown.
+const HISTORY_MAX: i64 = 20;
+
+/// One build of a projection.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ProjectionStatus {
     /// Its name.
     pub name: String,
     /// Its version.
     pub version: i32,
-    /// `live`, `shadow` or `retired`.
+    /// The build, which is also the schema of its tables.
+    pub build: String,
+    /// `live`, `building`, `shadow`, `verified`, `retired`, `failed` or `copy`.
     pub state: String,
+    /// When it was made.
+    pub made_at: DateTime<Utc>,
+    /// When it was found to say the same as the live one.
+    pub verified_at: Option<DateTime<Utc>>,
+    /// Since when nobody may fold it, because somebody said so.
+    pub paused_at: Option<DateTime<Utc>>,
+    /// The last instant of the log that a copy holds.
+    pub as_of: Option<Timestamp>,
+    /// Records folded a second, over the last few seconds.
+    pub rate: f64,
+    /// The rebuild that works on it.
+    pub rebuild: Option<RebuildStatus>,
     /// When readers were switched to it.
     pub switched_at: Option<DateTime<Utc>>,
     /// How many records it is behind in all; `null` while Kafka doesn't say.
@@ -40,11 +52,42 @@ pub struct ProjectionStatus {
     pub last_error_at: Option<DateTime<Utc>>,
     /// When it last committed anything.
     pub updated_at: Option<DateTime<Utc>>,
+    /// What was done to it, the newest first.
+    pub history: Vec<HistoryEntry>,
     /// Each partition.
     pub partitions: Vec<PartitionStatus>,
 }
 
-/// One version of a projection in one partition.
+/// A rebuild under way, or one that was stopped and can go on.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RebuildStatus {
+    /// `planning`, `filling`, `indexing` or `catching_up`.
+    pub phase: String,
+    /// Since when.
+    pub since: Option<DateTime<Utc>>,
+    /// Offsets passed, in all partitions together.
+    pub done_events: i64,
+    /// Offsets to pass.
+    pub total_events: i64,
+    /// How long it will take at this rate; `null` while it stands.
+    pub left_seconds: Option<f64>,
+}
+
+/// Something that was done to a build.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, sqlx::FromRow)]
+pub struct HistoryEntry {
+    /// To which.
+    #[serde(skip)]
+    build: String,
+    /// When.
+    pub at: DateTime<Utc>,
+    /// What.
+    pub what: String,
+    /// More about it; a forced switch says why.
+    pub detail: Option<String>,
+}
+
+/// One build of a projection in one partition.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PartitionStatus {
     /// The topic, without the prefix.
@@ -61,6 +104,8 @@ pub struct PartitionStatus {
     pub lag_seconds: Option<f64>,
     /// The largest stamp of any record folded; `null` before the first.
     pub clock: Option<Timestamp>,
+    /// Records folded a second, over the last few seconds.
+    pub rate: f64,
     /// When it last committed anything.
     pub updated_at: Option<DateTime<Utc>>,
 }
@@ -69,26 +114,32 @@ pub struct PartitionStatus {
 struct Installed {
     name: String,
     version: i32,
+    build: String,
     state: String,
     switched_at: Option<DateTime<Utc>>,
     last_error: Option<String>,
     last_error_at: Option<DateTime<Utc>>,
+    made_at: DateTime<Utc>,
+    verified_at: Option<DateTime<Utc>>,
+    paused_at: Option<DateTime<Utc>>,
+    as_of_ms: Option<i64>,
+    phase: Option<String>,
+    phase_at: Option<DateTime<Utc>>,
     parked: i64,
     skipped: i64,
 }
 
 #[derive(sqlx::FromRow)]
 struct Row {
-    name: String,
-    version: i32,
+    build: String,
     topic: String,
     partition: i32,
     next_offset: i64,
     clock_ms: i64,
+    rate: f64,
+    rebuild_end: Option<i64>,
     updated_at: DateTime<Utc>,
 }
-
-type Ends = HashMap<(Topic, i32), i64>;
 
 /// How every installed version stands. Kafka being away leaves ends and lags open, and is no error.
 pub async fn status(
@@ -97,20 +148,28 @@ pub async fn status(
     topics: &TopicNames,
 ) -> Result<Vec<ProjectionStatus>, sqlx::Error> {
     let versions = sqlx::query_as::<_, Installed>(
-        "select versions.name, versions.version, state, switched_at, last_error, last_error_at,
+        "select name, version, build, state, switched_at, last_error, last_error_at, made_at, verified_at, paused_at,
+                as_of_ms, phase, phase_at,
                 count(*) filter (where kind = 'parked') as parked,
                 count(*) filter (where kind = 'skipped') as skipped
-         from pulsegate.projection_versions versions
-         left join pulsegate.dead_letters letters
-           on letters.projection = versions.name and letters.version = versions.version
-         group by versions.name, versions.version order by versions.name, versions.version",
+         from pulsegate.projection_builds builds left join pulsegate.dead_letters using (build)
+         group by builds.build order by name, version, number",
     )
     .fetch_all(pool)
     .await?;
     let rows = sqlx::query_as::<_, Row>(
-        "select name, version, topic, partition, next_offset, clock_ms, updated_at
+        "select build, topic, partition, next_offset, clock_ms, rate, rebuild_end, updated_at
          from pulsegate.projection_offsets order by topic, partition",
     )
+    .fetch_all(pool)
+    .await?;
+    let mut history = sqlx::query_as::<_, HistoryEntry>(
+        "select build, at, what, nullif(detail, '') as detail
+         from (select *, row_number() over (partition by build order by id desc) as place
+               from pulsegate.projection_history where build is not null) as entries
+         where place <= $1 order by id desc",
+    )
+    .bind(HISTORY_MAX)
     .fetch_all(pool)
     .await?;
     let asked = {
@@ -119,14 +178,20 @@ pub async fn status(
     };
     let ends = asked.unwrap_or_default();
     let now = Timestamp::from(Utc::now());
-    Ok(versions.into_iter().map(|version| judge(version, &rows, &ends, now)).collect())
+    let mut judged: Vec<_> = versions.into_iter().map(|build| judge(build, &rows, &ends, now)).collect();
+    for build in &mut judged {
+        build.history = history.extract_if(.., |entry| entry.build == build.build).collect();
+    }
+    Ok(judged)
 }
 
 fn judge(version: Installed, rows: &[Row], ends: &Ends, now: Timestamp) -> ProjectionStatus {
-    let own = rows.iter().filter(|row| row.name == version.name && row.version == version.version);
+    let own = rows.iter().filter(|row| row.build == version.build);
     let mut partitions: Vec<_> = own.map(|row| partition(row, ends, now)).collect();
-    // A partition that nobody has taken up yet is as far behind as it is long.
-    let registered = crate::registry::find(&version.name);
+    let rebuild = rebuild(&version, rows, now);
+    // A partition that nobody has taken up yet is as far behind as it is long; a copy is behind nothing.
+    let grows = !matches!(version.state.as_str(), "copy" | "retired");
+    let registered = crate::registry::find(&version.name).filter(|_| grows);
     let known_topics = registered.map_or(&[][..], |registered| registered.topics);
     for ((topic, number), end) in ends {
         let is_new = |status: &PartitionStatus| status.topic != topic.base_name() || status.partition != *number;
@@ -139,6 +204,7 @@ fn judge(version: Installed, rows: &[Row], ends: &Ends, now: Timestamp) -> Proje
                 lag_events: Some(*end),
                 lag_seconds: (*end == 0).then_some(0.0),
                 clock: None,
+                rate: 0.0,
                 updated_at: None,
             });
         }
@@ -153,7 +219,15 @@ fn judge(version: Installed, rows: &[Row], ends: &Ends, now: Timestamp) -> Proje
         updated_at: partitions.iter().filter_map(|partition| partition.updated_at).max(),
         name: version.name,
         version: version.version,
+        build: version.build,
         state: version.state,
+        made_at: version.made_at,
+        verified_at: version.verified_at,
+        paused_at: version.paused_at,
+        as_of: version.as_of_ms.map(Timestamp::from_millis),
+        rate: partitions.iter().map(|partition| partition.rate).sum(),
+        rebuild,
+        history: Vec::new(),
         switched_at: version.switched_at,
         parked: version.parked,
         skipped: version.skipped,
@@ -161,6 +235,30 @@ fn judge(version: Installed, rows: &[Row], ends: &Ends, now: Timestamp) -> Proje
         last_error_at: version.last_error_at,
         partitions,
     }
+}
+
+/// How far the rebuild of a build is, if it isn't done.
+#[expect(clippy::cast_precision_loss, reason = "no log has 2^52 records")]
+fn rebuild(build: &Installed, rows: &[Row], now: Timestamp) -> Option<RebuildStatus> {
+    let phase = build.phase.clone().filter(|phase| phase != "done" && build.state != "retired")?;
+    if build.state == "copy" {
+        return None;
+    }
+    let own = || rows.iter().filter(|row| row.build == build.build);
+    let total_events: i64 = own().map(|row| row.rebuild_end.unwrap_or(row.next_offset)).sum();
+    let done_events: i64 = own().map(|row| row.next_offset.min(row.rebuild_end.unwrap_or(row.next_offset))).sum();
+    let rate: f64 = own().map(|row| recent_rate(row, now)).sum();
+    let left_seconds = (rate >= 1.0).then(|| (total_events - done_events) as f64 / rate);
+    Some(RebuildStatus { phase, since: build.phase_at, done_events, total_events, left_seconds })
+}
+
+/// A rate that was written some time ago, and nothing since.
+#[expect(clippy::cast_precision_loss, reason = "an age of 2^52 ms is none but a wrong clock")]
+fn recent_rate(row: &Row, now: Timestamp) -> f64 {
+    let age_ms = now.ms_since(Timestamp::from(row.updated_at));
+    // What is written every ten seconds, such as the batches of a rebuild, is still a rate.
+    let faded = row.rate * (-(age_ms.saturating_sub(10_000) as f64) / 5e3).exp();
+    if faded < 0.05 { 0.0 } else { (faded * 10.0).round() / 10.0 }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a lag of 2^52 ms is no lag but a wrong clock")]
@@ -182,43 +280,9 @@ fn partition(row: &Row, ends: &Ends, now: Timestamp) -> PartitionStatus {
         lag_events,
         lag_seconds,
         clock,
+        rate: recent_rate(row, now),
         updated_at: Some(row.updated_at),
     }
-}
-
-/// The end of every partition of the deployment's topics, as far as the brokers say.
-fn ends(kafka: &ClientConfig, topics: &TopicNames) -> Ends {
-    let mut ends = Ends::new();
-    let consumer: BaseConsumer = match kafka.create() {
-        Ok(consumer) => consumer,
-        Err(error) => {
-            tracing::warn!(%error, "asking for the ends of the log");
-            return ends;
-        }
-    };
-    let metadata = match consumer.fetch_metadata(None, ASK_MAX) {
-        Ok(metadata) => metadata,
-        Err(error) => {
-            tracing::debug!(%error, "asking for the ends of the log");
-            return ends;
-        }
-    };
-    for topic in Topic::ALL {
-        let name = topics.name(topic);
-        for found in metadata.topics().iter().filter(|found| found.name() == name) {
-            for partition in found.partitions() {
-                match consumer.fetch_watermarks(&name, partition.id(), ASK_MAX) {
-                    Ok((_, end)) => _ = ends.insert((topic, partition.id()), end),
-                    // One that doesn't answer must not be waited for once a partition.
-                    Err(error) => {
-                        tracing::debug!(%error, "asking for the ends of the log");
-                        return ends;
-                    }
-                }
-            }
-        }
-    }
-    ends
 }
 
 #[cfg(test)]
@@ -226,8 +290,9 @@ mod tests {
     use super::*;
 
     fn row(next_offset: i64, clock_ms: i64) -> Row {
-        let (name, topic) = ("active_sessions".to_owned(), "playback".to_owned());
-        Row { name, version: 1, topic, partition: 0, next_offset, clock_ms, updated_at: DateTime::UNIX_EPOCH }
+        let (build, topic) = ("active_sessions_v1".to_owned(), "playback".to_owned());
+        let updated_at = DateTime::UNIX_EPOCH;
+        Row { build, topic, partition: 0, next_offset, clock_ms, rate: 50.0, rebuild_end: None, updated_at }
     }
 
     #[test]
@@ -242,5 +307,13 @@ mod tests {
         assert_eq!((untouched.lag_events, untouched.lag_seconds, untouched.clock), (Some(10), None, None));
         let kafka_away = partition(&row(7, 98_500), &Ends::new(), now);
         assert_eq!((kafka_away.lag_events, kafka_away.lag_seconds), (None, None));
+    }
+
+    #[test]
+    fn a_rate_fades_once_nothing_is_folded() {
+        let rate = |seconds: i64| recent_rate(&row(7, 0), Timestamp::from_millis(seconds * 1_000));
+        assert!((rate(3) - 50.0).abs() < 0.1);
+        assert!(rate(20) < 10.0);
+        assert!(rate(60) == 0.0);
     }
 }

@@ -1,20 +1,26 @@
 //! One batch, one transaction: the records' rows and the partition's next offset commit together or
 //! not at all.
 
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
-use sqlx::PgPool;
-use thiserror::Error;
+use sqlx::pool::PoolConnection;
+use sqlx::{Connection as _, PgPool, PgTransaction, Postgres};
 
 use super::Projection;
-use super::offsets::{self, Position};
-use super::record::{Batch, Record, Skipped, Source};
+use super::batch_error::BatchError;
+use super::offsets::{self, Advance, Position};
+use super::record::{Poison, Poisoned, Record, Sorted, Source, Waiting};
+use crate::builds::{Build, tables};
 use crate::dead_letters;
 
 /// How long a connection may be waited for.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
 /// How long a batch may take: a database that no longer answers is a failed try, not a wait for ever.
 const BATCH_MAX: Duration = Duration::from_mins(1);
+/// How often a batch is sorted anew because more of its records turn out to wait.
+const SORTS_MAX: u32 = 16;
 
 /// A partition as one worker holds it.
 #[derive(Debug)]
@@ -23,13 +29,17 @@ pub struct Partition<M> {
     position: Position,
     /// What the projection keeps of it between batches; only a copy of what the database holds.
     memory: M,
+    /// The keys whose records wait behind a parked one; a copy as well.
+    waiting: Waiting,
+    /// As of which intervention the copies are; none at first.
+    interventions: Option<i64>,
 }
 
 impl<M: Default> Partition<M> {
     /// A partition that stands at `position`.
     #[must_use]
     pub fn at(source: Source, position: Position) -> Self {
-        Self { source, position, memory: M::default() }
+        Self { source, position, memory: M::default(), waiting: Waiting::default(), interventions: None }
     }
 
     /// Which one.
@@ -42,6 +52,11 @@ impl<M: Default> Partition<M> {
     #[must_use]
     pub const fn position(&self) -> Position {
         self.position
+    }
+
+    /// Whether nothing waits in it, as far as is known.
+    pub(crate) fn waits_for_nothing(&self) -> bool {
+        self.waiting.is_empty()
     }
 
     /// Goes where the database says that it stands, with nothing in memory.
@@ -57,48 +72,78 @@ pub enum Committed {
     Done {
         /// How many records were folded.
         folded: usize,
-        /// How many were skipped.
+        /// How many were skipped or parked.
         skipped: usize,
     },
     /// Somebody else has moved the partition; nothing was written, and it was reset to where it stands.
     Superseded,
+    /// Nothing was written: for a moment nobody may fold beyond this offset.
+    HeldAt(i64),
 }
 
-/// Why a batch was not committed, or is not known to be.
-#[derive(Debug, Error)]
-pub enum BatchError {
-    /// The database said no, or nothing.
-    #[error("database: {0}")]
-    Database(#[from] sqlx::Error),
-    /// The database took too long.
-    #[error("database: no answer within {} s", .0.as_secs())]
-    Slow(Duration),
+/// How the transaction of a batch ended.
+pub(crate) enum Ended {
+    Done,
+    /// It stands there, and was reset to it.
+    Superseded(Position),
+    HeldAt(i64),
+    /// What waits in the partition was changed by somebody; the partition knows it now.
+    LettersChanged,
+    /// The fold calls these poison, so what stands behind them may have to wait: nothing was written.
+    Poison(BTreeMap<i64, Poison>),
 }
 
-/// Folds batches of one projection into its tables.
+/// Folds batches of one projection into the tables of one build.
 #[derive(Debug)]
 pub struct Worker<P> {
     projection: P,
+    build: Build,
     pool: PgPool,
+    batch_max: Duration,
+    /// Whether its tables are unlogged, so that a crash of the database empties them.
+    unlogged: bool,
+    /// Whether a poison event whose key would wait is an error instead.
+    stops_at_poison: bool,
 }
 
 impl<P: Projection> Worker<P> {
-    /// A worker of `projection` on a database.
-    pub const fn new(projection: P, pool: PgPool) -> Self {
-        Self { projection, pool }
+    /// A worker of `projection`, on the first build of its version.
+    pub fn new(projection: P, pool: PgPool) -> Self {
+        let build = Build::first(projection.registered());
+        Self { projection, build, pool, batch_max: BATCH_MAX, unlogged: false, stops_at_poison: false }
     }
 
-    pub(super) const fn projection(&self) -> &P {
+    /// Lets it work on another build.
+    #[must_use]
+    pub fn on(mut self, build: Build) -> Self {
+        self.build = build;
+        self
+    }
+
+    /// Lets it fill unlogged tables in large batches; a poison event is parked or else an error.
+    #[must_use]
+    pub(crate) const fn rebuilding(mut self, batch_max: Duration, parks: bool) -> Self {
+        self.batch_max = batch_max;
+        self.unlogged = true;
+        self.stops_at_poison = !parks;
+        self
+    }
+
+    pub(crate) const fn projection(&self) -> &P {
         &self.projection
     }
 
-    pub(super) const fn pool(&self) -> &PgPool {
+    pub(crate) const fn build(&self) -> &Build {
+        &self.build
+    }
+
+    pub(crate) const fn pool(&self) -> &PgPool {
         &self.pool
     }
 
     /// Takes a partition over from where the database says that it stands.
     pub async fn take(&self, source: Source) -> Result<Partition<P::Memory>, BatchError> {
-        let position = bounded(CONNECT_MAX, offsets::position(&self.pool, self.projection.registered(), source));
+        let position = bounded(CONNECT_MAX, offsets::position(&self.pool, &self.build, source));
         Ok(Partition::at(source, position.await?))
     }
 
@@ -113,57 +158,168 @@ impl<P: Projection> Worker<P> {
         partition: &mut Partition<P::Memory>,
         records: &[Record],
     ) -> Result<Committed, BatchError> {
-        let begun = Instant::now();
-        let (source, from) = (partition.source, partition.position);
-        let records = &records[records.partition_point(|record| record.offset < from.next_offset)..];
-        let Some((batch, mut skipped)) = Batch::read(&self.projection, source, from, records) else {
-            return Ok(Committed::Done { folded: 0, skipped: 0 });
-        };
-        let context = self.projection.prepare(&batch).await;
-        match bounded(BATCH_MAX, self.transact(partition, records, &batch, &context, &mut skipped)).await {
-            Ok(true) => {
-                partition.position = batch.ends_at;
-                let folded = records.len() - skipped.len();
-                self.count(folded, skipped.len(), begun);
-                Ok(Committed::Done { folded, skipped: skipped.len() })
-            }
-            Ok(false) => Ok(Committed::Superseded),
-            Err(error) => {
-                // Memory may be ahead of the database now.
-                partition.memory = P::Memory::default();
-                Err(error)
-            }
-        }
+        self.commit_knowing(partition, records, BTreeMap::new()).await
     }
 
-    /// The transaction; `false` if the partition had to be reset to where the database says that it stands.
-    async fn transact(
+    /// The same, where some records are known to be poison.
+    pub(crate) async fn commit_knowing(
         &self,
         partition: &mut Partition<P::Memory>,
         records: &[Record],
-        batch: &Batch<P::Event>,
-        context: &P::Context,
-        skipped: &mut Skipped,
-    ) -> Result<bool, BatchError> {
-        let version = self.projection.registered();
-        let mut tx = bounded(CONNECT_MAX, self.pool.begin()).await?;
-        if !offsets::advance(&mut tx, version, batch.source, partition.position, batch.ends_at).await? {
-            let stands = offsets::stands_at(&mut tx, version, batch.source).await?;
-            tx.rollback().await?;
-            partition.reset(stands);
-            return Ok(false);
+        mut known: BTreeMap<i64, Poison>,
+    ) -> Result<Committed, BatchError> {
+        let begun = Instant::now();
+        let (source, from) = (partition.source, partition.position);
+        let records = &records[records.partition_point(|record| record.offset < from.next_offset)..];
+        for _ in 0..SORTS_MAX {
+            let sort = || Sorted::read(&self.projection, source, from, records, &partition.waiting, &known);
+            let Some(sorted) = uncaught(sort)? else {
+                return Ok(Committed::Done { folded: 0, skipped: 0 });
+            };
+            if self.stops_at_poison
+                && let Some(letter) = sorted.letters.iter().find(|letter| matches!(letter.poison, Poison::Park(_)))
+            {
+                return Err(BatchError::poison(source, letter));
+            }
+            let folded = sorted.batch.events.len();
+            match self.commit_sorted(partition, &sorted).await? {
+                Ended::Done => {
+                    let skipped = records.len() - folded;
+                    self.count(folded, skipped, begun);
+                    return Ok(Committed::Done { folded, skipped });
+                }
+                Ended::Superseded(_) => return Ok(Committed::Superseded),
+                Ended::HeldAt(offset) => return Ok(Committed::HeldAt(offset)),
+                Ended::LettersChanged => {}
+                Ended::Poison(found) => known.extend(found),
+            }
         }
-        self.projection.load(batch, &mut partition.memory, &mut tx).await?;
-        let changes = self.projection.fold(batch, context, &mut partition.memory, skipped);
-        self.projection.flush(changes, &mut tx).await?;
-        dead_letters::keep_skipped(&mut tx, version, batch.source, &skipped.of(records)).await?;
-        tx.commit().await?;
-        Ok(true)
+        Err(BatchError::Restless)
+    }
+
+    /// Folds what was sorted, which follows the partition's position.
+    pub(crate) async fn commit_sorted(
+        &self,
+        partition: &mut Partition<P::Memory>,
+        sorted: &Sorted<P::Event>,
+    ) -> Result<Ended, BatchError> {
+        let context = self.projection.prepare(&sorted.batch).await;
+        let ended = bounded(self.batch_max, self.transact(partition, sorted, &context)).await;
+        match &ended {
+            Ok(Ended::Done) => {
+                partition.position = sorted.batch.ends_at;
+                partition.waiting.extend(sorted.newly_waiting.iter().map(|(key, head)| (key.clone(), *head)));
+            }
+            // It was reset.
+            Ok(Ended::Superseded(_) | Ended::HeldAt(_)) => {}
+            // Memory may be ahead of the database now, or behind.
+            Ok(Ended::LettersChanged | Ended::Poison(_)) | Err(_) => partition.memory = P::Memory::default(),
+        }
+        ended
+    }
+
+    /// Moves a partition on over what is no record, such as the marker of a transaction.
+    pub(crate) async fn pass(
+        &self,
+        partition: &mut Partition<P::Memory>,
+        next_offset: i64,
+    ) -> Result<Committed, BatchError> {
+        let from = partition.position;
+        if next_offset <= from.next_offset {
+            return Ok(Committed::Done { folded: 0, skipped: 0 });
+        }
+        let to = Position { next_offset, clock: from.clock };
+        let passing = async {
+            let mut tx = self.pool.begin().await?;
+            let advance = offsets::advance(&mut tx, &self.build, partition.source, from, to).await?;
+            if matches!(advance, Advance::Moved { .. }) { tx.commit().await } else { tx.rollback().await }?;
+            Ok::<_, sqlx::Error>(advance)
+        };
+        match bounded(self.batch_max, passing).await? {
+            Advance::Moved { .. } => {
+                partition.position = to;
+                Ok(Committed::Done { folded: 0, skipped: 0 })
+            }
+            Advance::HeldAt(offset) => Ok(Committed::HeldAt(offset)),
+            Advance::StandsAt(position) => {
+                partition.reset(position);
+                Ok(Committed::Superseded)
+            }
+        }
+    }
+
+    /// The whole transaction. However it is left, its connection is used again only if it was ended in order.
+    async fn transact(
+        &self,
+        partition: &mut Partition<P::Memory>,
+        sorted: &Sorted<P::Event>,
+        context: &P::Context,
+    ) -> Result<Ended, BatchError> {
+        let mut connection = Borrowed(Some(bounded(CONNECT_MAX, self.pool.acquire()).await?));
+        let mut tx = connection.begin().await?;
+        let ended = self.batch(partition, sorted, context, &mut tx).await?;
+        if matches!(ended, Ended::Done) { tx.commit().await } else { tx.rollback().await }?;
+        if let Ended::Superseded(position) = ended {
+            partition.reset(position);
+        }
+        connection.give_back();
+        Ok(ended)
+    }
+
+    async fn batch(
+        &self,
+        partition: &mut Partition<P::Memory>,
+        sorted: &Sorted<P::Event>,
+        context: &P::Context,
+        tx: &mut PgTransaction<'_>,
+    ) -> Result<Ended, BatchError> {
+        let Sorted { batch, letters, .. } = sorted;
+        match offsets::advance(tx, &self.build, batch.source, partition.position, batch.ends_at).await? {
+            Advance::Moved { interventions } if partition.interventions == Some(interventions) => {}
+            Advance::Moved { interventions } => {
+                let waiting = dead_letters::waiting(tx, &self.build, batch.source).await?;
+                partition.interventions = Some(interventions);
+                partition.memory = P::Memory::default();
+                if waiting != partition.waiting {
+                    partition.waiting = waiting;
+                    return Ok(Ended::LettersChanged);
+                }
+            }
+            Advance::HeldAt(offset) => return Ok(Ended::HeldAt(offset)),
+            Advance::StandsAt(position) => return Ok(Ended::Superseded(position)),
+        }
+        if self.unlogged && !tables::hold_their_rows(tx).await? {
+            return Err(BatchError::Emptied(self.build.to_string()));
+        }
+        let found = self.fold(partition, sorted, context, tx).await?;
+        if !found.is_empty() {
+            return Ok(Ended::Poison(found));
+        }
+        dead_letters::keep(tx, &self.build, batch.source, letters).await?;
+        Ok(Ended::Done)
+    }
+
+    /// Loads, folds and flushes within a transaction; what the fold calls poison is returned, and then nothing is flushed.
+    pub(crate) async fn fold(
+        &self,
+        partition: &mut Partition<P::Memory>,
+        sorted: &Sorted<P::Event>,
+        context: &P::Context,
+        tx: &mut PgTransaction<'_>,
+    ) -> Result<BTreeMap<i64, Poison>, BatchError> {
+        self.projection.load(&sorted.batch, &mut partition.memory, tx).await?;
+        let mut poisoned = Poisoned::default();
+        let fold = || self.projection.fold(&sorted.batch, context, &mut partition.memory, &mut poisoned);
+        let changes = uncaught(fold)?;
+        if poisoned.is_empty() {
+            self.projection.flush(changes, tx).await?;
+        }
+        Ok(poisoned.into_map())
     }
 
     #[expect(clippy::cast_precision_loss, reason = "a batch has far fewer than 2^52 events")]
-    fn count(&self, folded: usize, skipped: usize, begun: Instant) {
-        let name = self.projection.registered().to_string();
+    pub(crate) fn count(&self, folded: usize, skipped: usize, begun: Instant) {
+        let name = self.build.to_string();
         metrics::counter!("pulsegate_projection_events_total", "projection" => name.clone()).increment(folded as u64);
         metrics::counter!("pulsegate_projection_dead_letters_total", "projection" => name.clone())
             .increment(skipped as u64);
@@ -172,6 +328,42 @@ impl<P: Projection> Worker<P> {
         metrics::histogram!("pulsegate_projection_commit_seconds", "projection" => name)
             .record(begun.elapsed().as_secs_f64());
     }
+}
+
+/// A connection out of the pool. One whose transaction was left in the middle (an error, a batch that took too long, a
+/// stop) is closed instead of used again: a COPY that was cut short leaves answers behind that belong to nobody.
+struct Borrowed(Option<PoolConnection<Postgres>>);
+
+impl Borrowed {
+    async fn begin(&mut self) -> Result<PgTransaction<'_>, sqlx::Error> {
+        match &mut self.0 {
+            Some(connection) => connection.begin().await,
+            None => Err(sqlx::Error::PoolClosed),
+        }
+    }
+
+    fn give_back(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Borrowed {
+    fn drop(&mut self) {
+        if let Some(connection) = &mut self.0 {
+            connection.close_on_drop();
+        }
+    }
+}
+
+/// A projection's own code must not end the process: a record that makes it panic is poison as well.
+pub(crate) fn uncaught<T>(code: impl FnOnce() -> T) -> Result<T, BatchError> {
+    // Whatever it has touched is dropped on an error.
+    catch_unwind(AssertUnwindSafe(code)).map_err(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        BatchError::Panicked(
+            text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a word").to_owned(),
+        )
+    })
 }
 
 async fn bounded<T, E: Into<BatchError>>(

@@ -2,11 +2,17 @@
 //! own. However it is run, killed, doubled or split, the tables must be what a straight recount of the
 //! log says.
 
+mod carried_over;
 mod exactly_once;
 mod hot_view;
 mod households;
+mod parking;
 mod poison;
 mod reads;
+mod rebuilds;
 mod recount;
 mod services;
+mod sinks;
 mod splits;
+mod switching;
+mod tally;

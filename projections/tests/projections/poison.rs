@@ -44,7 +44,7 @@ async fn poison_is_skipped_alone_and_kept_with_its_bytes() {
         assert_eq!(recount.skipped().len(), 5);
         recount.agrees_with(&bench.pool).await;
 
-        let mut letters = dead_letters::list(&bench.pool, "active_sessions", 10).await.unwrap();
+        let mut letters = dead_letters::list(&bench.pool, Some("active_sessions"), 10).await.unwrap();
         letters.sort_by_key(|letter| letter.log_offset);
         for (letter, (key, value, why)) in letters.iter().zip(poison) {
             assert_eq!((letter.key.as_deref(), letter.value.as_deref()), (Some(key), Some(value)));

@@ -1,0 +1,123 @@
+//! The tables of a build, and the views that show them to readers.
+//!
+//! Names of schemas and tables are checked: those of the code by a test, those of copies when they are
+//! made. So they may stand in a statement's text.
+
+use sqlx::{AssertSqlSafe, PgPool, PgTransaction};
+
+use super::Build;
+
+/// Makes a build's schema and its tables, without the indexes that only readers need.
+pub(crate) async fn create(build: &Build, tx: &mut PgTransaction<'_>) -> Result<(), sqlx::Error> {
+    let sql = format!("create schema {build}; set local search_path = {build};");
+    sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut **tx).await?;
+    sqlx::raw_sql(build.registered().ddl).execute(&mut **tx).await?;
+    Ok(())
+}
+
+/// Makes the indexes that only readers need.
+pub(crate) async fn index(build: &Build, tx: &mut PgTransaction<'_>) -> Result<(), sqlx::Error> {
+    sqlx::raw_sql(AssertSqlSafe(format!("set local search_path = {build}"))).execute(&mut **tx).await?;
+    sqlx::raw_sql(build.registered().indexes).execute(&mut **tx).await?;
+    Ok(())
+}
+
+/// Lets the views, whose names stay the same, show this build.
+///
+/// A view is replaced rather than made anew where its columns stay the same, so that statements that were
+/// prepared for it stay valid.
+pub(crate) async fn point_views(build: &Build, tx: &mut PgTransaction<'_>) -> Result<(), sqlx::Error> {
+    let name = build.registered().name;
+    sqlx::raw_sql(AssertSqlSafe(format!("create schema if not exists {name}"))).execute(&mut **tx).await?;
+    for table in build.registered().tables {
+        let shown = format!("{name}.{table}");
+        let kept = format!("{build}.{table}");
+        let is_kept: bool =
+            sqlx::query_scalar("select to_regclass($1) is not null").bind(&kept).fetch_one(&mut **tx).await?;
+        if !is_kept {
+            // A build of another version, which had no such table yet.
+            sqlx::raw_sql(AssertSqlSafe(format!("drop view if exists {shown}"))).execute(&mut **tx).await?;
+            continue;
+        }
+        let same = sqlx::query_scalar::<_, bool>(
+            "with columns as (
+               select attrelid, array_agg((attname, atttypid, atttypmod)::text order by attnum) as list
+               from pg_attribute
+               where attrelid in (to_regclass($1), to_regclass($2)) and attnum > 0 and not attisdropped
+               group by attrelid)
+             select count(*) = 2 and count(distinct list) = 1 from columns",
+        )
+        .bind(&shown)
+        .bind(&kept)
+        .fetch_one(&mut **tx)
+        .await?;
+        let begin = if same { "create or replace" } else { "create" };
+        let drop = if same { String::new() } else { format!("drop view if exists {shown};") };
+        let point = format!("{drop} {begin} view {shown} as select * from {kept};");
+        sqlx::raw_sql(AssertSqlSafe(point)).execute(&mut **tx).await?;
+    }
+    Ok(())
+}
+
+/// Whether the build whose schema comes first holds what was written to it: a crash of the database empties unlogged
+/// tables, and with them the one row of the marker.
+pub(crate) async fn hold_their_rows(tx: &mut PgTransaction<'_>) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar("select exists (select from unlogged_since)").fetch_one(&mut **tx).await
+}
+
+/// The tables that hold rows of the build whose schema comes first: partitions, but not what they are partitions of.
+async fn with_rows(tx: &mut PgTransaction<'_>, persistence: &str) -> Result<Vec<String>, sqlx::Error> {
+    sqlx::query_scalar(
+        "select quote_ident(relname) from pg_class
+         where relnamespace = current_schema::regnamespace and relkind = 'r' and relpersistence = $1::\"char\"
+           and relname <> 'unlogged_since'
+         order by relname",
+    )
+    .bind(persistence)
+    .fetch_all(&mut **tx)
+    .await
+}
+
+/// Makes a new build's tables unlogged, and the marker whose one row a crash takes away with theirs.
+pub(crate) async fn unlog(build: &Build, tx: &mut PgTransaction<'_>) -> Result<(), sqlx::Error> {
+    for table in with_rows(tx, "p").await? {
+        sqlx::raw_sql(AssertSqlSafe(format!("alter table {build}.{table} set unlogged"))).execute(&mut **tx).await?;
+    }
+    let marker = format!(
+        "create unlogged table {build}.unlogged_since (at timestamptz not null);
+         insert into {build}.unlogged_since values (now());"
+    );
+    sqlx::raw_sql(AssertSqlSafe(marker)).execute(&mut **tx).await?;
+    Ok(())
+}
+
+/// Empties a build's tables, and lets the marker say that this is how it begins.
+pub(crate) async fn empty(build: &Build, tx: &mut PgTransaction<'_>) -> Result<(), sqlx::Error> {
+    sqlx::raw_sql(AssertSqlSafe(format!("set local search_path = {build}"))).execute(&mut **tx).await?;
+    for persistence in ["u", "p"] {
+        for table in with_rows(tx, persistence).await? {
+            sqlx::raw_sql(AssertSqlSafe(format!("truncate {build}.{table}"))).execute(&mut **tx).await?;
+        }
+    }
+    let mark = "truncate unlogged_since; insert into unlogged_since values (now());";
+    sqlx::raw_sql(mark).execute(&mut **tx).await?;
+    Ok(())
+}
+
+/// Makes a build's tables safe from crashes: those that were made unlogged, each partition of its own.
+pub(crate) async fn log(build: &Build, tx: &mut PgTransaction<'_>) -> Result<(), sqlx::Error> {
+    sqlx::raw_sql(AssertSqlSafe(format!("set local search_path = {build}"))).execute(&mut **tx).await?;
+    for table in with_rows(tx, "u").await? {
+        sqlx::raw_sql(AssertSqlSafe(format!("alter table {build}.{table} set logged"))).execute(&mut **tx).await?;
+    }
+    sqlx::raw_sql("drop table unlogged_since").execute(&mut **tx).await?;
+    Ok(())
+}
+
+/// Lets the planner know how large a build's tables are.
+pub(crate) async fn analyze(build: &Build, pool: &PgPool) -> Result<(), sqlx::Error> {
+    for table in build.registered().tables {
+        sqlx::raw_sql(AssertSqlSafe(format!("analyze {build}.{table}"))).execute(pool).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,226 @@
+//! Reading one partition from a position on, for a rebuild: decoded where it is read.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use pulsegate_domain::account::Place;
+use pulsegate_domain::time::Timestamp;
+use pulsegate_domain::topic::TopicNames;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{BorrowedMessage, Message as _};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::reader::ReaderContext;
+use crate::runner::arena::{Arena, unusual_headers};
+use crate::runner::{
+    Batch, Letter, Placed, Poison, Position, Projection, Record, RunError, Sorted, Source, Waiting, Worker, uncaught,
+};
+
+/// How long a poll waits for a first record; also how soon a stop is noticed.
+const POLL: Duration = Duration::from_millis(100);
+
+/// Where a rebuild reads, and up to where.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Target {
+    pub(crate) source: Source,
+    /// The first offset that is not wanted any more; none: up to what is the end when it is reached.
+    pub(crate) until: Option<i64>,
+}
+
+/// A partition that is being read.
+pub(super) struct Reading {
+    consumer: BaseConsumer<ReaderContext>,
+    topic: String,
+    target: Target,
+    from: Position,
+}
+
+enum Next<'a> {
+    Record(BorrowedMessage<'a>),
+    /// Nothing more, up to this offset.
+    End(i64),
+    Nothing,
+}
+
+/// What was read in one go.
+pub(super) struct Piece<E> {
+    /// None where there was no record.
+    pub(super) sorted: Option<Sorted<E>>,
+    pub(super) then: Then,
+}
+
+/// What follows a piece.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Then {
+    More,
+    /// Nothing: the partition is read up to this offset.
+    End(i64),
+    /// A record that must be looked at with care.
+    Trouble,
+}
+
+impl Reading {
+    pub(super) fn open(
+        kafka: &ClientConfig,
+        topics: &TopicNames,
+        target: Target,
+        from: Position,
+    ) -> Result<Self, RunError> {
+        let topic = topics.name(target.source.topic);
+        let consumer: BaseConsumer<ReaderContext> = kafka
+            .clone()
+            // Demanded by librdkafka, used by nobody: it is assigned by hand and commits nothing.
+            .set("group.id", format!("{}rebuild", topics.prefix()))
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("enable.partition.eof", "true")
+            // A position that the log doesn't have is trouble to be looked at, not to be jumped over.
+            .set("auto.offset.reset", "error")
+            // One partition at a time, as much of it as there is.
+            .set("max.partition.fetch.bytes", "4194304")
+            .set("queued.max.messages.kbytes", "32768")
+            .set("fetch.queue.backoff.ms", "2")
+            .create_with_context(ReaderContext)?;
+        let mut partitions = TopicPartitionList::new();
+        // A log may begin later than at 0; what it never held isn't missed.
+        let offset = if from == Position::START { Offset::Beginning } else { Offset::Offset(from.next_offset) };
+        partitions.add_partition_offset(&topic, target.source.partition, offset)?;
+        consumer.assign(&partitions)?;
+        Ok(Self { consumer, topic, target, from })
+    }
+
+    fn next(&self, wait: Duration) -> Result<Next<'_>, RunError> {
+        match self.consumer.poll(wait) {
+            None => Ok(Next::Nothing),
+            Some(Ok(message)) if self.target.until.is_some_and(|until| message.offset() >= until) => {
+                Ok(Next::End(self.target.until.unwrap_or_default()))
+            }
+            Some(Ok(message)) => Ok(Next::Record(message)),
+            // Behind the last record there may be what is none: the consumer's own position tells.
+            Some(Err(KafkaError::PartitionEOF(_))) => {
+                let positions = self.consumer.position()?;
+                let position = positions
+                    .find_partition(&self.topic, self.target.source.partition)
+                    .and_then(|element| element.offset().to_raw())
+                    .filter(|offset| *offset >= 0)
+                    .unwrap_or(self.from.next_offset);
+                Ok(Next::End(self.target.until.map_or(position, |until| until.min(position))))
+            }
+            Some(Err(error)) => {
+                if let Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) =
+                    error.rdkafka_error_code()
+                {
+                    return Err(RunError::LogLost {
+                        partition: self.target.source,
+                        next_offset: self.from.next_offset,
+                    });
+                }
+                // Brokers that are away come back; librdkafka goes on asking.
+                tracing::debug!(%error, "reading the log");
+                Ok(Next::Nothing)
+            }
+        }
+    }
+
+    /// Reads records as they are, at most `most` of them.
+    pub(super) fn records(&self, most: usize, stop: &CancellationToken) -> Result<(Vec<Record>, Then), RunError> {
+        let mut arena = Arena::default();
+        let mut records = Vec::new();
+        while records.len() < most {
+            if stop.is_cancelled() {
+                return Err(RunError::Stopped);
+            }
+            match self.next(POLL)? {
+                Next::Record(message) => records.push(arena.record(&message, unusual_headers(&message))),
+                Next::End(offset) => return Ok((records, Then::End(offset))),
+                Next::Nothing => {}
+            }
+        }
+        Ok((records, Then::More))
+    }
+
+    /// Reads and decodes on a thread of its own, until the end, trouble, a stop, or nobody listens.
+    pub(super) fn decode<P: Projection>(
+        self,
+        worker: Arc<Worker<P>>,
+        pieces: mpsc::Sender<Piece<P::Event>>,
+        stop: CancellationToken,
+    ) -> Result<JoinHandle<Result<(), RunError>>, RunError> {
+        let name = format!("rebuild-{}", self.target.source);
+        let read = move || {
+            let mut clock = self.from.clock;
+            loop {
+                let Some(piece) = self.piece(worker.projection(), &mut clock, &stop)? else { return Ok(()) };
+                let then = piece.then;
+                if pieces.blocking_send(piece).is_err() || then != Then::More {
+                    return Ok(());
+                }
+            }
+        };
+        Ok(std::thread::Builder::new().name(name).spawn(read)?)
+    }
+
+    fn piece<P: Projection>(
+        &self,
+        projection: &P,
+        clock: &mut Timestamp,
+        stop: &CancellationToken,
+    ) -> Result<Option<Piece<P::Event>>, RunError> {
+        let mut arena = Arena::default();
+        let mut events = Vec::with_capacity(P::REBUILD_RECORDS);
+        let (mut letters, mut last) = (Vec::new(), None);
+        let mut then = Then::More;
+        while events.len() < P::REBUILD_RECORDS && letters.len() < P::REBUILD_RECORDS {
+            match self.next(POLL)? {
+                Next::Record(message) => {
+                    let record = arena.record(&message, Vec::new());
+                    let at = record.timestamp.map_or(*clock, |stamp| (*clock).max(stamp));
+                    let Ok(read) = uncaught(|| projection.decode(&record)) else {
+                        then = Then::Trouble;
+                        break;
+                    };
+                    match read {
+                        Ok(event) => {
+                            events.push(Placed { place: Place { offset: record.offset, at }, event });
+                        }
+                        Err(poison @ Poison::Skip(_)) => {
+                            let record = Record { headers: unusual_headers(&message), ..record.clone() };
+                            letters.push(Letter { record, clock: at, poison, behind: None });
+                        }
+                        Err(Poison::Park(_)) => {
+                            then = Then::Trouble;
+                            break;
+                        }
+                    }
+                    *clock = at;
+                    last = Some(record.offset);
+                }
+                Next::End(offset) => {
+                    then = Then::End(offset);
+                    break;
+                }
+                Next::Nothing if stop.is_cancelled() => return Ok(None),
+                Next::Nothing => {}
+            }
+        }
+        let sorted = last.map(|last| {
+            let ends_at = Position { next_offset: last + 1, clock: *clock };
+            let batch = Batch { source: self.target.source, ends_at, events };
+            Sorted { batch, letters, newly_waiting: Waiting::default() }
+        });
+        Ok(Some(Piece { sorted, then }))
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        // A consumer that is dropped while it fetches can hang.
+        if let Err(error) = self.consumer.unassign() {
+            tracing::debug!(%error, "unassigning");
+        }
+    }
+}

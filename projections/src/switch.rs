@@ -1,0 +1,177 @@
+//! Switch and rollback: readers are shown another build, in one transaction.
+//!
+//! **Invariant:** no statement sees two builds: it locks the views that it names before it reads, and the
+//! switch needs all of them at once. Whoever reads with several statements in one transaction holds those
+//! locks until it ends. The switch takes them in the order of [`Registered::tables`]; readers of several
+//! views in that order never stand in its way for longer than they take.
+
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use sqlx::PgPool;
+use thiserror::Error;
+
+use crate::builds::{Build, Choice, ChoiceError, MeetError, history, meet, tables};
+use crate::registry::Registered;
+use crate::runner::outage::Backoff;
+
+/// How long the other build may take to be where the live one is.
+const MEET_MAX: Duration = Duration::from_secs(10);
+/// The same where it is switched to whatever it says.
+const MEET_FORCED_MAX: Duration = Duration::from_secs(2);
+/// How often it is tried to have all views at once.
+const TRIES_MAX: u32 = 60;
+/// How long the first tries wait for readers, and the last ones; readers that come meanwhile wait as long. Below the
+/// second after which the database would end one of those who wait for each other.
+const LOCK_WAIT_MIN: Duration = Duration::from_millis(40);
+const LOCK_WAIT_MAX: Duration = Duration::from_millis(400);
+
+/// What was switched.
+#[derive(Clone, Debug, Serialize)]
+pub struct Switched {
+    /// The build that readers see now.
+    pub live: String,
+    /// The one that they saw before.
+    pub before: String,
+    /// How long the transaction took, from its first statement to its commit.
+    pub took_ms: f64,
+    /// How often it was begun, because readers were in the way.
+    pub tries: u32,
+}
+
+/// Why it was not switched.
+#[derive(Debug, Error)]
+pub enum SwitchError {
+    /// There is nothing to switch to.
+    #[error(transparent)]
+    Choice(#[from] ChoiceError),
+    /// The shadow was not compared, or differs.
+    #[error("{0} was not verified: run `projection verify` first, or say with --force why it need not be")]
+    NotVerified(String),
+    /// The other build isn't where the live one is.
+    #[error("it lags: {0} (--force switches all the same)")]
+    Lags(MeetError),
+    /// Readers hold the views all the time.
+    #[error("readers of {0} were in the way at each of {TRIES_MAX} tries")]
+    Readers(String),
+    /// The database said no, or nothing.
+    #[error("database: {0}")]
+    Database(#[from] sqlx::Error),
+}
+
+/// Shows readers a verified shadow: the newest one, or the one named. `force` says why one that lags or was
+/// not verified is good enough.
+pub async fn switch(
+    pool: &PgPool,
+    registered: &'static Registered,
+    shadow: Option<&str>,
+    force: Option<&str>,
+) -> Result<Switched, SwitchError> {
+    let choice = Choice::of(pool, registered, shadow).await?;
+    if force.is_none() && !choice.shadow_is_verified(pool).await? {
+        return Err(SwitchError::NotVerified(choice.shadow.to_string()));
+    }
+    change(pool, &choice.live, &choice.shadow, "switched", force).await
+}
+
+/// Shows readers the build again that was live before.
+pub async fn rollback(
+    pool: &PgPool,
+    registered: &'static Registered,
+    force: Option<&str>,
+) -> Result<Switched, SwitchError> {
+    let choice = Choice::of_the_one_before(pool, registered).await?;
+    change(pool, &choice.live, &choice.shadow, "rolled back", force).await
+}
+
+async fn change(
+    pool: &PgPool,
+    live: &Build,
+    next: &Build,
+    what: &'static str,
+    force: Option<&str>,
+) -> Result<Switched, SwitchError> {
+    // Both stand at one vector while readers change over: what they see never goes back in time.
+    let wait = if force.is_some() { MEET_FORCED_MAX } else { MEET_MAX };
+    let meeting = match meet(pool, live.registered().name, [live.schema(), next.schema()], wait).await {
+        Ok(meeting) => Some(meeting),
+        Err(MeetError::Behind { .. }) if force.is_some() => None,
+        Err(MeetError::Database(error)) => return Err(error.into()),
+        Err(error) => return Err(SwitchError::Lags(error)),
+    };
+    let switched = flip(pool, live, next, what, force).await;
+    if let Some(meeting) = meeting {
+        meeting.release().await?;
+    }
+    switched
+}
+
+async fn flip(
+    pool: &PgPool,
+    live: &Build,
+    next: &Build,
+    what: &'static str,
+    force: Option<&str>,
+) -> Result<Switched, SwitchError> {
+    let mut backoff = Backoff::default();
+    for tries in 1..=TRIES_MAX {
+        let begun = Instant::now();
+        let patience = (LOCK_WAIT_MIN * tries.div_ceil(5)).min(LOCK_WAIT_MAX);
+        match flip_once(pool, live, next, what, force, patience).await {
+            Ok(()) => {
+                let took_ms = begun.elapsed().as_secs_f64() * 1e3;
+                return Ok(Switched { live: next.to_string(), before: live.to_string(), took_ms, tries });
+            }
+            Err(error) if is_in_the_way(&error) => {
+                tracing::debug!(%error, tries, "readers are in the way");
+                tokio::time::sleep(backoff.next().min(Duration::from_millis(200))).await;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(SwitchError::Readers(live.registered().name.to_owned()))
+}
+
+/// A lock that was not to be had in time, or a dead lock.
+fn is_in_the_way(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    code.is_some_and(|code| code == "55P03" || code == "40P01")
+}
+
+async fn flip_once(
+    pool: &PgPool,
+    live: &Build,
+    next: &Build,
+    what: &'static str,
+    force: Option<&str>,
+    patience: Duration,
+) -> Result<(), sqlx::Error> {
+    let mut tx = pool.begin().await?;
+    // Readers that come now wait behind this, so it must not wait long for those that are there.
+    sqlx::query("select set_config('lock_timeout', $1, true)")
+        .bind(patience.as_millis().to_string())
+        .execute(&mut *tx)
+        .await?;
+    tables::point_views(next, &mut tx).await?;
+    let left = sqlx::query(
+        "update pulsegate.projection_builds set state = 'shadow', replaced_at = now()
+         where build = $1 and state = 'live'",
+    )
+    .bind(live.schema())
+    .execute(&mut *tx)
+    .await?;
+    if left.rows_affected() != 1 {
+        // Somebody else has switched meanwhile.
+        return Err(sqlx::Error::RowNotFound);
+    }
+    sqlx::query(
+        "update pulsegate.projection_builds set state = 'live', switched_at = now(), replaced_at = null
+         where build = $1",
+    )
+    .bind(next.schema())
+    .execute(&mut *tx)
+    .await?;
+    let reason = force.map_or_else(String::new, |reason| format!(", forced: {reason}"));
+    history::note(&mut *tx, next, what, &format!("from {live}{reason}")).await?;
+    tx.commit().await
+}
