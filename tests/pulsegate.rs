@@ -23,5 +23,9 @@ mod pages;
 mod races;
 #[path = "pulsegate/recount.rs"]
 mod recount;
+#[path = "pulsegate/resend.rs"]
+mod resend;
+#[path = "pulsegate/templates.rs"]
+mod templates;
 #[path = "pulsegate/workers.rs"]
 mod workers;

@@ -19,6 +19,7 @@ use pulsegate_domain::ids::{AccountId, SessionId};
 use pulsegate_domain::time::Timestamp;
 use pulsegate_projections::catalog_view::CatalogView;
 use pulsegate_projections::hot_view::{Acknowledged, AsOf, HotView, Live, Look};
+use pulsegate_service::admin::Readiness;
 use pulsegate_write_side::envelope::{self, Origin};
 use pulsegate_write_side::request::{EvictRequest, HeartbeatRequest, StartRequest, StopRequest};
 use pulsegate_write_side::settings::LogSettings;
@@ -27,7 +28,7 @@ use pulsegate_write_side::store::AccountStore;
 use pulsegate_write_side::{Appended, EventLog};
 use uuid::Uuid;
 
-pub use answer::{AccountSessions, Answered, CommandError, Readiness, Stamp, Started};
+pub use answer::{AccountSessions, Answered, CommandError, Stamp, Started};
 pub use ingest::{BatchOutcome, ItemRejected, SignalOutcome};
 
 /// How playback answers.
