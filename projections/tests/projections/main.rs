@@ -16,6 +16,7 @@ mod recount;
 mod section_five;
 mod services;
 mod splits;
+mod statements;
 mod switching;
 mod tally;
 mod viewers;
