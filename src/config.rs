@@ -17,6 +17,8 @@ pub(crate) struct Config {
     pub(crate) cors_origins: CorsOrigins,
     pub(crate) view_wait: Duration,
     pub(crate) ack_timeout: Duration,
+    /// How many days of raw clickstream events are kept; `None`: all.
+    pub(crate) clickstream_keep_days: Option<u32>,
     shown: AllShown,
 }
 
@@ -42,8 +44,10 @@ impl Config {
         let cors_origins = reader.parsed("PULSEGATE_CORS_ORIGINS", "", CorsOrigins::Own);
         let view_wait = Duration::from_millis(reader.within("PULSEGATE_VIEW_WAIT_MS", 500, 1, 10_000));
         let ack_timeout = Duration::from_millis(reader.within("PULSEGATE_ACK_TIMEOUT_MS", 5_000, 100, 60_000));
+        let keep_days = reader.within("PULSEGATE_CLICKSTREAM_KEEP_DAYS", 400, 0, 36_500);
+        let clickstream_keep_days = u32::try_from(keep_days).ok().filter(|days| *days > 0);
         let shown = reader.finish()?;
-        Ok(Self { process, listen, cors_origins, view_wait, ack_timeout, shown })
+        Ok(Self { process, listen, cors_origins, view_wait, ack_timeout, clickstream_keep_days, shown })
     }
 
     /// Every setting with where it comes from, without secrets.
@@ -67,6 +71,8 @@ mod tests {
         assert_eq!(config.listen.to_string(), "127.0.0.1:8080");
         assert_eq!(config.topics.prefix(), "pulsegate.");
         assert_eq!(config.partitions, 12);
+        assert_eq!(config.clickstream_keep_days, Some(400));
+        assert_eq!(read(&[("PULSEGATE_CLICKSTREAM_KEEP_DAYS", "0")]).unwrap().clickstream_keep_days, None);
     }
 
     #[test]

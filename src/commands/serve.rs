@@ -10,13 +10,14 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use futures_util::FutureExt as _;
 use pulsegate_api::playback::{Playback, PlaybackSettings};
 use pulsegate_api::{ApiSettings, ApiState, Reads};
 use pulsegate_projections::catalog_view::CatalogView;
 use pulsegate_projections::hot_view::{HotView, Snapshot};
 use pulsegate_projections::reader::ReaderSettings;
 use pulsegate_projections::registry::{self, Dependencies, Registered};
-use pulsegate_projections::{active_sessions, builds};
+use pulsegate_projections::{active_sessions, builds, clickstream};
 use pulsegate_service::admin::Readiness;
 use pulsegate_service::process::{Process, supervise};
 use pulsegate_write_side::{EventLog, LogSettings, TopicsError, ensure_topics};
@@ -157,6 +158,12 @@ async fn serve(
             ..Dependencies::new(pool.clone(), config.kafka.clone(), config.topics.clone(), Arc::new(catalog.clone()))
         };
         tasks.spawn(builds::follow(projection, dependencies, shutdown.clone()));
+        if projection.name == clickstream::REGISTERED.name
+            && let Some(days) = config.clickstream_keep_days
+        {
+            let dropping = clickstream::keep_days_daily(pool.clone(), days, shutdown.clone());
+            tasks.spawn(dropping.map(Ok));
+        }
     }
 
     let mut answering = None;

@@ -3,16 +3,22 @@
 //! log says.
 
 mod carried_over;
+mod clickstream;
 mod exactly_once;
 mod hot_view;
 mod households;
+mod licensing;
 mod parking;
 mod poison;
 mod reads;
 mod rebuilds;
+mod rebuilt_reads;
 mod recount;
+mod section_five;
 mod services;
 mod sinks;
 mod splits;
+mod statements;
 mod switching;
 mod tally;
+mod viewers;

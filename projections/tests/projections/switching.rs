@@ -140,7 +140,7 @@ async fn no_read_fails_or_sees_two_builds_while_readers_are_switched_to_and_fro(
         }
         let pool = PgPoolOptions::new()
             .max_connections(64)
-            .acquire_timeout(Duration::from_secs(60))
+            .acquire_timeout(Duration::from_mins(1))
             .connect_with((*bench.pool.connect_options()).clone())
             .await
             .unwrap();
