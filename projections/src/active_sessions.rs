@@ -34,8 +34,7 @@ pub static REGISTERED: Registered = Registered {
     // What is forgotten may be deleted already or not.
     compared: &[(
         "sessions",
-        "select account_id, session_id, partition, state from {build}.session_states join clocks using (partition)
-         where forget_hour > clock",
+        "select sessions.* from {build}.sessions join clocks using (partition) where forget_hour > clock",
     )],
     run: |job| {
         let policies = Arc::clone(&job.dependencies().policies);
