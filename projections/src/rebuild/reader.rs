@@ -20,8 +20,9 @@ use crate::runner::{
     Batch, Letter, Placed, Poison, Position, Projection, Record, RunError, Sorted, Source, Waiting, Worker, uncaught,
 };
 
-/// The first piece is small and each next one twice as large: what folds should not wait long for what reads.
-const PIECE_MIN: usize = 8_192;
+/// The first piece is so much smaller than the largest, and each next one twice as large: what folds should not wait
+/// long for what reads, and what is written once a piece should not be written often.
+const FIRST_PIECE_DIVISOR: usize = 8;
 /// How long a poll waits for a first record; also how soon a stop is noticed.
 const POLL: Duration = Duration::from_millis(100);
 
@@ -162,7 +163,7 @@ impl Reading {
     ) -> Result<JoinHandle<Result<(), RunError>>, RunError> {
         let name = format!("rebuild-{}", self.target.source);
         let read = move || {
-            let (mut clock, mut most) = (self.from.clock, PIECE_MIN);
+            let (mut clock, mut most) = (self.from.clock, P::REBUILD_RECORDS.div_ceil(FIRST_PIECE_DIVISOR));
             loop {
                 most = most.min(P::REBUILD_RECORDS);
                 let Some(piece) = self.piece(worker.projection(), most, &mut clock, &stop)? else { return Ok(()) };
