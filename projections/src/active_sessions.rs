@@ -61,6 +61,9 @@ impl Projection for ActiveSessions {
     type Memory = Accounts;
     type Changes = Changes;
 
+    /// A session that is heard of often is written once a batch.
+    const REBUILD_RECORDS: usize = 200_000;
+
     fn registered(&self) -> &'static Registered {
         &REGISTERED
     }

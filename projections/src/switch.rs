@@ -16,7 +16,7 @@ use crate::registry::Registered;
 use crate::runner::outage::Backoff;
 
 /// How long the other build may take to be where the live one is.
-const MEET_MAX: Duration = Duration::from_secs(10);
+const MEET_MAX: Duration = Duration::from_secs(5);
 /// The same where it is switched to whatever it says.
 const MEET_FORCED_MAX: Duration = Duration::from_secs(2);
 /// How often it is tried to have all views at once.

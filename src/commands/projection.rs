@@ -162,7 +162,10 @@ pub(super) fn find(name: &str) -> anyhow::Result<&'static Registered> {
 pub(super) async fn dependencies(config: &Config) -> anyhow::Result<Dependencies> {
     let catalog = CatalogView::start(&serve::reader_settings(config)).context("failed to read the catalog")?;
     if !catalog.caught_up(CATALOG_WAIT).await {
-        anyhow::bail!("failed to read the catalog: Kafka does not answer");
+        anyhow::bail!(
+            "failed to read the catalog: Kafka does not answer, or the deployment's topics are not there yet \
+             (`pulsegate up` makes them)"
+        );
     }
     let (kafka, topics) = (config.kafka.clone(), config.topics.clone());
     Ok(Dependencies::new(serve::pool(config)?, kafka, topics, Arc::new(catalog)))

@@ -217,8 +217,7 @@ pub(super) async fn targets(
         .execute(&with.pool)
         .await?;
         progress.plans(bounds.source, next, bounds.end);
-        let until = copy.map(|_| bounds.end);
-        found.push((bounds.end - next, Target { source: bounds.source, until }));
+        found.push((bounds.end - next, Target { source: bounds.source, end: bounds.end }));
     }
     found.retain(|(rest, _)| *rest > 0);
     found.sort_unstable_by_key(|(rest, _)| std::cmp::Reverse(*rest));

@@ -20,6 +20,9 @@ use crate::runner::{
     Batch, Letter, Placed, Poison, Position, Projection, Record, RunError, Sorted, Source, Waiting, Worker, uncaught,
 };
 
+/// The first piece is so much smaller than the largest, and each next one twice as large: what folds should not wait
+/// long for what reads, and what is written once a piece should not be written often.
+const FIRST_PIECE_DIVISOR: usize = 8;
 /// How long a poll waits for a first record; also how soon a stop is noticed.
 const POLL: Duration = Duration::from_millis(100);
 
@@ -27,8 +30,8 @@ const POLL: Duration = Duration::from_millis(100);
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Target {
     pub(crate) source: Source,
-    /// The first offset that is not wanted any more; none: up to what is the end when it is reached.
-    pub(crate) until: Option<i64>,
+    /// Where it ends; what came behind it meanwhile is the next pass's.
+    pub(crate) end: i64,
 }
 
 /// A partition that is being read.
@@ -80,7 +83,8 @@ impl Reading {
             .set("enable.partition.eof", "true")
             // A position that the log doesn't have is trouble to be looked at, not to be jumped over.
             .set("auto.offset.reset", "error")
-            // One partition at a time, as much of it as there is.
+            // The end is to be heard of soon; and one partition at a time, as much of it as there is.
+            .set("fetch.wait.max.ms", "20")
             .set("max.partition.fetch.bytes", "4194304")
             .set("queued.max.messages.kbytes", "32768")
             .set("fetch.queue.backoff.ms", "2")
@@ -96,9 +100,7 @@ impl Reading {
     fn next(&self, wait: Duration) -> Result<Next<'_>, RunError> {
         match self.consumer.poll(wait) {
             None => Ok(Next::Nothing),
-            Some(Ok(message)) if self.target.until.is_some_and(|until| message.offset() >= until) => {
-                Ok(Next::End(self.target.until.unwrap_or_default()))
-            }
+            Some(Ok(message)) if message.offset() >= self.target.end => Ok(Next::End(self.target.end)),
             Some(Ok(message)) => Ok(Next::Record(message)),
             // Behind the last record there may be what is none: the consumer's own position tells.
             Some(Err(KafkaError::PartitionEOF(_))) => {
@@ -108,7 +110,7 @@ impl Reading {
                     .and_then(|element| element.offset().to_raw())
                     .filter(|offset| *offset >= 0)
                     .unwrap_or(self.from.next_offset);
-                Ok(Next::End(self.target.until.map_or(position, |until| until.min(position))))
+                Ok(Next::End(self.target.end.min(position)))
             }
             Some(Err(error)) => {
                 if let Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) =
@@ -126,6 +128,12 @@ impl Reading {
         }
     }
 
+    /// Whether the last record that is wanted was read. The end of a partition is only heard of later.
+    fn ended(&self, last: Option<i64>) -> Option<Then> {
+        let next_offset = last? + 1;
+        (next_offset >= self.target.end).then_some(Then::End(next_offset))
+    }
+
     /// Reads records as they are, at most `most` of them.
     pub(super) fn records(&self, most: usize, stop: &CancellationToken) -> Result<(Vec<Record>, Then), RunError> {
         let mut arena = Arena::default();
@@ -133,6 +141,9 @@ impl Reading {
         while records.len() < most {
             if stop.is_cancelled() {
                 return Err(RunError::Stopped);
+            }
+            if let Some(end) = self.ended(records.last().map(|record: &Record| record.offset)) {
+                return Ok((records, end));
             }
             match self.next(POLL)? {
                 Next::Record(message) => records.push(arena.record(&message, unusual_headers(&message))),
@@ -152,9 +163,11 @@ impl Reading {
     ) -> Result<JoinHandle<Result<(), RunError>>, RunError> {
         let name = format!("rebuild-{}", self.target.source);
         let read = move || {
-            let mut clock = self.from.clock;
+            let (mut clock, mut most) = (self.from.clock, P::REBUILD_RECORDS.div_ceil(FIRST_PIECE_DIVISOR));
             loop {
-                let Some(piece) = self.piece(worker.projection(), &mut clock, &stop)? else { return Ok(()) };
+                most = most.min(P::REBUILD_RECORDS);
+                let Some(piece) = self.piece(worker.projection(), most, &mut clock, &stop)? else { return Ok(()) };
+                most *= 2;
                 let then = piece.then;
                 if pieces.blocking_send(piece).is_err() || then != Then::More {
                     return Ok(());
@@ -167,14 +180,19 @@ impl Reading {
     fn piece<P: Projection>(
         &self,
         projection: &P,
+        most: usize,
         clock: &mut Timestamp,
         stop: &CancellationToken,
     ) -> Result<Option<Piece<P::Event>>, RunError> {
         let mut arena = Arena::default();
-        let mut events = Vec::with_capacity(P::REBUILD_RECORDS);
+        let mut events = Vec::with_capacity(most);
         let (mut letters, mut last) = (Vec::new(), None);
         let mut then = Then::More;
-        while events.len() < P::REBUILD_RECORDS && letters.len() < P::REBUILD_RECORDS {
+        while events.len() + letters.len() < most {
+            if let Some(end) = self.ended(last) {
+                then = end;
+                break;
+            }
             match self.next(POLL)? {
                 Next::Record(message) => {
                     let record = arena.record(&message, Vec::new());

@@ -225,7 +225,8 @@ fn judge(version: Installed, rows: &[Row], ends: &Ends, now: Timestamp) -> Proje
         verified_at: version.verified_at,
         paused_at: version.paused_at,
         as_of: version.as_of_ms.map(Timestamp::from_millis),
-        rate: partitions.iter().map(|partition| partition.rate).sum(),
+        // A sum of nothing would be -0.
+        rate: partitions.iter().map(|partition| partition.rate).fold(0.0, |sum, rate| sum + rate),
         rebuild,
         history: Vec::new(),
         switched_at: version.switched_at,

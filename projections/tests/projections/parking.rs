@@ -157,7 +157,7 @@ async fn any_split_and_any_duplicate_parks_the_same() {
             Ok(())
         };
         tokio::task::block_in_place(|| {
-            let config = Config { cases: 24, failure_persistence: None, ..Config::default() };
+            let config = Config { cases: 10, failure_persistence: None, ..Config::default() };
             TestRunner::new(config).run(&splits, check).unwrap();
         });
     })

@@ -249,7 +249,7 @@ async fn a_shadow_that_nobody_folds_lags_and_is_not_switched_to() {
         assert_eq!(Tallied::read(&bench.pool, "tally_v1_r2").await, Tallied::of(&log, 1, false));
         assert_eq!(builds::pause(&bench.pool, &TALLY).await.unwrap(), 2);
         assert_eq!(builds::pause(&bench.pool, &TALLY).await.unwrap(), 0);
-        tokio::time::sleep(Duration::from_secs(4)).await;
+        tokio::time::sleep(Duration::from_millis(2_500)).await;
         append(bench, &records(43, 50, 10, 0)).await;
         tokio::time::sleep(Duration::from_secs(1)).await;
         let stands: Vec<i64> = sqlx::query_scalar("select next_offset from pulsegate.projection_offsets")
