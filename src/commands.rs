@@ -5,6 +5,7 @@
 mod dead_letters;
 mod events;
 mod projection;
+mod report;
 mod serve;
 mod telemetry;
 
@@ -52,6 +53,9 @@ enum Command {
     /// Look at the log
     #[command(subcommand)]
     Events(events::EventsCommand),
+    /// Reports: what is owed for, what people did
+    #[command(subcommand)]
+    Report(report::ReportCommand),
     /// Viewers over HTTP, seeded, with misbehaving players
     Simulate(SimulateArgs),
     /// Bring the database's schema up to date
@@ -90,6 +94,7 @@ async fn dispatch(command: Command, config: Config) -> anyhow::Result<ExitCode> 
         Command::Projection(command) => projection::run(&config, command).await,
         Command::DeadLetters(command) => dead_letters::run(&config, command).await,
         Command::Events(command) => events::run(&config, command).await,
+        Command::Report(command) => report::run(&config, command).await,
         Command::Simulate(args) => {
             let report = simulate::run(args, telemetry::stop_signal()).await?;
             Ok(if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })

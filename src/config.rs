@@ -27,6 +27,8 @@ pub(crate) struct Config {
     pub(crate) view_wait: Duration,
     pub(crate) ack_timeout: Duration,
     pub(crate) shutdown_grace: Duration,
+    /// How many days of raw clickstream events are kept; `None`: all.
+    pub(crate) clickstream_keep_days: Option<u32>,
     shown: BTreeMap<&'static str, Shown>,
 }
 
@@ -161,6 +163,7 @@ impl Config {
         let view_wait = Duration::from_millis(reader.within("PULSEGATE_VIEW_WAIT_MS", 500, 1, 10_000));
         let ack_timeout = Duration::from_millis(reader.within("PULSEGATE_ACK_TIMEOUT_MS", 5_000, 100, 60_000));
         let shutdown_grace = Duration::from_millis(reader.within("PULSEGATE_SHUTDOWN_GRACE_MS", 20_000, 100, 600_000));
+        let keep_days = reader.within("PULSEGATE_CLICKSTREAM_KEEP_DAYS", 400, 0, 36_500);
         if !reader.problems.is_empty() {
             return Err(reader.problems);
         }
@@ -179,6 +182,7 @@ impl Config {
             view_wait,
             ack_timeout,
             shutdown_grace,
+            clickstream_keep_days: u32::try_from(keep_days).ok().filter(|days| *days > 0),
             shown: reader.shown,
         })
     }
@@ -233,6 +237,8 @@ mod tests {
         assert_eq!(config.listen.to_string(), "127.0.0.1:8080");
         assert_eq!(config.topics.prefix(), "pulsegate.");
         assert_eq!(config.partitions, 12);
+        assert_eq!(config.clickstream_keep_days, Some(400));
+        assert_eq!(read(&[("PULSEGATE_CLICKSTREAM_KEEP_DAYS", "0")]).unwrap().clickstream_keep_days, None);
     }
 
     #[test]

@@ -132,6 +132,18 @@ where
     Ok(found)
 }
 
+/// Text of a query that a database can hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Text(pub(crate) String);
+
+impl FromStr for Text {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.contains('\0') { Err("must not hold a zero character") } else { Ok(Self(text.to_owned())) }
+    }
+}
+
 fn percent_decode(text: &str) -> Option<String> {
     let mut bytes = text.bytes();
     let mut decoded = Vec::with_capacity(text.len());

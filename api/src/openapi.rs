@@ -24,6 +24,7 @@ use crate::schema;
         (name = "playback", description = "What players do and ask."),
         (name = "ingest", description = "Many events at once, each standing for itself."),
         (name = "catalog", description = "Policies, entitlements, titles, rights holders, contracts."),
+        (name = "reports", description = "What is owed for, and what people did, in figures."),
         (name = "operation", description = "How the service stands."),
     ),
     components(schemas(schema::Problem)),

@@ -1,9 +1,12 @@
 //! The read models in the database, as the routes ask for them.
 
 use pulsegate_domain::ids::AccountId;
-use pulsegate_projections::ProjectionStatus;
 use pulsegate_projections::active_sessions::{self, Before, DecisionRow};
+use pulsegate_projections::catalog_view::CatalogView;
+use pulsegate_projections::licensing::{self, Terms};
+use pulsegate_projections::live::ReadError;
 use pulsegate_projections::reader::ReaderSettings;
+use pulsegate_projections::{ProjectionStatus, clickstream};
 use sqlx::PgPool;
 
 use crate::problem::{Problem, ProblemKind, RETRY_AFTER_S};
@@ -32,9 +35,46 @@ impl Reads {
         active_sessions::decisions(&self.pool, account, limit, before).await.map_err(away)
     }
 
+    /// What is owed for, with the contracts of the catalog as of now.
+    pub(crate) async fn licensing(
+        &self,
+        question: &licensing::Question,
+        catalog: &CatalogView,
+    ) -> Result<licensing::Report, Problem> {
+        let terms = |titles: &[String]| {
+            catalog.read_at(|catalog, next_offset| Terms::of(catalog, next_offset, titles, &question.period))
+        };
+        licensing::report(&self.pool, question, terms).await.map_err(unreadable)
+    }
+
+    /// How many clickstream events there were.
+    pub(crate) async fn clickstream_counts(
+        &self,
+        question: &clickstream::CountsQuestion,
+    ) -> Result<clickstream::Counts, Problem> {
+        clickstream::counts(&self.pool, question).await.map_err(unreadable)
+    }
+
+    /// A page of clickstream events.
+    pub(crate) async fn clickstream_events(
+        &self,
+        question: &clickstream::EventsQuestion,
+    ) -> Result<clickstream::Page, Problem> {
+        clickstream::events(&self.pool, question).await.map_err(unreadable)
+    }
+
     /// How every projection stands.
     pub(crate) async fn projections(&self) -> Result<Vec<ProjectionStatus>, Problem> {
         pulsegate_projections::status(&self.pool, &self.log.client, &self.log.topics).await.map_err(away)
+    }
+}
+
+fn unreadable(error: ReadError) -> Problem {
+    match error {
+        ReadError::Database(error) => away(error),
+        ReadError::TooSlow => Problem::new(ProblemKind::TimedOut, error.to_string()).retry_after(RETRY_AFTER_S),
+        ReadError::TooLong(why) => Problem::invalid_field("/period", why),
+        ReadError::Path(why) => Problem::invalid_field("/path", format!("{why} (in the query)")),
     }
 }
 

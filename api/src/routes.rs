@@ -9,6 +9,7 @@ mod live;
 pub(crate) mod pages;
 mod policies;
 mod projections;
+mod reports;
 mod rights_holders;
 mod sessions;
 mod signals;
@@ -60,7 +61,7 @@ fn taking_in() -> OpenApiRouter<ApiState> {
         .merge(sessions::taking_in())
         .merge(heartbeats::routes())
         .merge(signals::routes())
-        .merge(clickstream::routes())
+        .merge(clickstream::taking_in())
 }
 
 /// All other routes of the API.
@@ -74,6 +75,8 @@ fn asking() -> OpenApiRouter<ApiState> {
         .merge(rights_holders::routes())
         .merge(contracts::routes())
         .merge(projections::routes())
+        .merge(reports::routes())
+        .merge(clickstream::asking())
         .merge(live::routes())
 }
 

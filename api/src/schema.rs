@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 pub(crate) mod catalog;
 pub(crate) mod projections;
+pub(crate) mod reports;
 pub(crate) mod requests;
 
 /// What kind of device plays.

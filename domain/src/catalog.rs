@@ -80,6 +80,11 @@ impl Catalog {
     pub fn contract(&self, id: &ContractId) -> Option<&ContractRegistered> {
         self.contracts.get(id)
     }
+
+    /// Every contract, in no order.
+    pub fn contracts(&self) -> impl Iterator<Item = &ContractRegistered> {
+        self.contracts.values()
+    }
 }
 
 #[cfg(test)]

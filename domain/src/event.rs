@@ -17,7 +17,7 @@ use serde_json::value::RawValue;
 use thiserror::Error;
 
 pub use catalog::{CatalogEvent, ContractRegistered, EntitlementChanged, RightsHolderRegistered, TitleRegistered};
-pub use clickstream::{ClickstreamEvent, Recorded};
+pub use clickstream::{ClickstreamEvent, Recorded, RecordedRef};
 pub use playback::{Evicted, Heartbeat, PlaybackEvent, Signal, Started, Stopped};
 
 use crate::time::Timestamp;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, NaiveDate, SecondsFormat, Utc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// An instant of log time, in milliseconds since the Unix epoch (UTC).
@@ -43,6 +43,56 @@ impl Timestamp {
     #[must_use]
     pub const fn ms_since(self, earlier: Self) -> u64 {
         if self.0 > earlier.0 { self.0.abs_diff(earlier.0) } else { 0 }
+    }
+
+    /// Reads RFC 3339; `None` if it is none. Ours (`2026-11-22T20:47:03.120Z`) is read in a fraction of the time that
+    /// any other spelling takes.
+    #[must_use]
+    pub fn read(text: &str) -> Option<Self> {
+        let any = || DateTime::parse_from_rfc3339(text).ok().map(|time| Self(time.timestamp_millis()));
+        let &[
+            y1,
+            y2,
+            y3,
+            y4,
+            b'-',
+            m1,
+            m2,
+            b'-',
+            d1,
+            d2,
+            b'T',
+            h1,
+            h2,
+            b':',
+            n1,
+            n2,
+            b':',
+            s1,
+            s2,
+            b'.',
+            f1,
+            f2,
+            f3,
+            b'Z',
+        ] = text.as_bytes()
+        else {
+            return any();
+        };
+        let number = |digits: &[u8]| {
+            digits
+                .iter()
+                .try_fold(0_u32, |sum, digit| digit.is_ascii_digit().then(|| sum * 10 + u32::from(digit - b'0')))
+        };
+        let date =
+            NaiveDate::from_ymd_opt(number(&[y1, y2, y3, y4])?.cast_signed(), number(&[m1, m2])?, number(&[d1, d2])?)?;
+        // A leap second is left to the slow way.
+        let Some(time) =
+            date.and_hms_milli_opt(number(&[h1, h2])?, number(&[n1, n2])?, number(&[s1, s2])?, number(&[f1, f2, f3])?)
+        else {
+            return any();
+        };
+        Some(Self(time.and_utc().timestamp_millis()))
     }
 
     /// The calendar form; instants outside chrono's range (±262 000 years) are clamped to it.
@@ -89,6 +139,23 @@ mod tests {
         let time = Timestamp::from_millis(1_795_380_423_120);
         assert_eq!(time.to_string(), "2026-11-22T20:47:03.120Z");
         assert_eq!(serde_json::from_str::<Timestamp>("\"2026-11-22T20:47:03.120Z\"").unwrap(), time);
+    }
+
+    #[test]
+    fn any_spelling_of_an_instant_is_read_the_same() {
+        for (text, millis) in [
+            ("2026-11-22T20:47:03.120Z", Some(1_795_380_423_120)),
+            ("2026-11-22T20:47:03.12Z", Some(1_795_380_423_120)),
+            ("2026-11-22T21:47:03.120999+01:00", Some(1_795_380_423_120)),
+            ("1969-12-31T23:59:59.999Z", Some(-1)),
+            ("2016-12-31T23:59:60.500Z", Some(1_483_228_800_500)),
+            ("2026-02-30T00:00:00.000Z", None),
+            ("2026-11-22T24:00:00.000Z", None),
+            ("2026-11-2 T20:47:03.120Z", None),
+            ("soon", None),
+        ] {
+            assert_eq!(Timestamp::read(text).map(Timestamp::millis), millis, "{text}");
+        }
     }
 
     #[test]

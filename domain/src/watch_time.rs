@@ -39,7 +39,11 @@ pub struct WatchTime {
     territory: Territory,
     played: bool,
     watched_ms: u64,
+    #[serde(default, skip_serializing_if = "Ranges::is_empty")]
     content: Ranges,
+    /// How many facts were taken; `facts` begins behind them.
+    #[serde(default)]
+    facts_taken: usize,
     facts: Vec<Fact>,
 }
 
@@ -144,7 +148,7 @@ impl Fact {
 /// What one record added.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Growth {
-    /// Which fact grew, by its place in [`WatchTime::facts`]; `None` where nothing did.
+    /// Which fact grew, by its place among all of the session's; `None` where nothing did.
     pub fact: Option<usize>,
     /// Watched time, in milliseconds.
     pub watched_ms: u64,
@@ -209,9 +213,9 @@ impl WatchTime {
         if event.state == PlayerState::Playing && !self.played {
             self.played = true;
             growth.played = true;
-            let place = self.fact(day, next.territory);
-            self.facts[place].played = true;
-            growth.fact = Some(place);
+            let newest = self.fact(day, next.territory);
+            self.facts[newest].played = true;
+            growth.fact = Some(self.facts_taken + newest);
         }
         self.territory = next.territory;
         let last = Counted {
@@ -255,9 +259,9 @@ impl WatchTime {
         // Rule 2: what arrived late is shown apart.
         let aged_ms = if b.age_ms >= AGED_MS { watched_ms } else { 0 };
 
-        let place = self.fact(day, b.territory);
+        let newest = self.fact(day, b.territory);
         self.watched_ms = self.watched_ms.saturating_add(watched_ms);
-        let fact = &mut self.facts[place];
+        let fact = &mut self.facts[newest];
         fact.watched_ms = fact.watched_ms.saturating_add(watched_ms);
         fact.aged_ms = fact.aged_ms.saturating_add(aged_ms);
         fact.content_ms = fact.content_ms.saturating_add(content_ms);
@@ -267,10 +271,10 @@ impl WatchTime {
             _ if a.at < b.at => fact.intervals.push((a.at, b.at)),
             _ => {}
         }
-        Growth { fact: Some(place), watched_ms, aged_ms, content_ms, played: false }
+        Growth { fact: Some(self.facts_taken + newest), watched_ms, aged_ms, content_ms, played: false }
     }
 
-    /// The place of the newest fact, which is of `day` and `territory`.
+    /// Where in `facts` the newest fact stands, which is of `day` and `territory`.
     fn fact(&mut self, day: NaiveDate, territory: Territory) -> usize {
         if self.facts.last().is_none_or(|fact| fact.day != day || fact.territory != territory) {
             self.facts.push(Fact {
@@ -300,10 +304,25 @@ impl WatchTime {
         self.identity.as_ref().map(|identity| &identity.title_id)
     }
 
-    /// What was watched, in the order in which it was counted; days ascend.
+    /// What was watched, in the order in which it was counted; days ascend. Without what was
+    /// [taken](Self::take_settled).
     #[must_use]
     pub fn facts(&self) -> &[Fact] {
         &self.facts
+    }
+
+    /// The place of the first of [`facts`](Self::facts) among all of the session's.
+    #[must_use]
+    pub const fn facts_taken(&self) -> usize {
+        self.facts_taken
+    }
+
+    /// Takes the facts that nothing can change any more, all but the newest: so what is kept of a session to fold on
+    /// from doesn't grow with its length.
+    pub fn take_settled(&mut self) -> Vec<Fact> {
+        let settled = self.facts.len().saturating_sub(1);
+        self.facts_taken += settled;
+        self.facts.drain(..settled).collect()
     }
 
     /// All watched time (rule 3), in milliseconds.
@@ -316,6 +335,11 @@ impl WatchTime {
     #[must_use]
     pub const fn content(&self) -> &Ranges {
         &self.content
+    }
+
+    /// Puts the content seen in, and what was there out: for whoever keeps it beside the rest.
+    pub const fn replace_content(&mut self, content: Ranges) -> Ranges {
+        std::mem::replace(&mut self.content, content)
     }
 
     /// Whether a stop was read, so that nothing more will count.

@@ -28,7 +28,8 @@ pub struct CatalogView {
 }
 
 struct Shared {
-    catalog: RwLock<Catalog>,
+    /// With the offset behind the last record that it took up.
+    catalog: RwLock<(Catalog, i64)>,
     /// The same policies as in `catalog`, to be had without a lock by folds.
     policies: ArcSwap<PolicySet>,
     next_offset: watch::Sender<i64>,
@@ -49,7 +50,7 @@ impl CatalogView {
         let catalog = Catalog::default();
         let shared = Arc::new(Shared {
             policies: ArcSwap::new(Arc::clone(catalog.policies())),
-            catalog: RwLock::new(catalog),
+            catalog: RwLock::new((catalog, 0)),
             next_offset: watch::Sender::new(0),
             consumer,
             topic,
@@ -64,7 +65,13 @@ impl CatalogView {
 
     /// Looks something up.
     pub fn read<R>(&self, look: impl FnOnce(&Catalog) -> R) -> R {
-        look(&self.shared.catalog.read().unwrap_or_else(PoisonError::into_inner))
+        self.read_at(|catalog, _| look(catalog))
+    }
+
+    /// Looks something up, with the offset behind the last record that the answer rests on.
+    pub fn read_at<R>(&self, look: impl FnOnce(&Catalog, i64) -> R) -> R {
+        let shared = self.shared.catalog.read().unwrap_or_else(PoisonError::into_inner);
+        look(&shared.0, shared.1)
     }
 
     /// Every version of every policy, as of the last record read.
@@ -178,8 +185,10 @@ impl Shared {
     fn fold(&self, value: &[u8], offset: i64) {
         match event::decode::<CatalogEvent>(value) {
             Ok(envelope) => {
-                let mut catalog = self.catalog.write().unwrap_or_else(PoisonError::into_inner);
+                let mut shared = self.catalog.write().unwrap_or_else(PoisonError::into_inner);
+                let (catalog, next_offset) = &mut *shared;
                 catalog.apply(envelope.event);
+                *next_offset = offset + 1;
                 if !Arc::ptr_eq(catalog.policies(), &self.policies.load()) {
                     self.policies.store(Arc::clone(catalog.policies()));
                 }

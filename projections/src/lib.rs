@@ -7,8 +7,13 @@
 pub mod active_sessions;
 pub mod builds;
 pub mod catalog_view;
+pub mod clickstream;
+mod csv;
 pub mod dead_letters;
 pub mod hot_view;
+pub mod licensing;
+pub mod live;
+pub mod period;
 pub mod reader;
 pub mod rebuild;
 pub mod registry;

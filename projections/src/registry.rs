@@ -12,6 +12,8 @@ use rdkafka::ClientConfig;
 use sqlx::PgPool;
 
 use crate::active_sessions::{self, PolicySource};
+use crate::clickstream;
+use crate::licensing;
 use crate::runner::{Health, RunError};
 
 pub use install::{MigrateError, migrate, migrate_with};
@@ -71,7 +73,8 @@ impl Dependencies {
 }
 
 /// Every projection; a new one adds its line.
-pub static REGISTERED: &[&Registered] = &[&active_sessions::REGISTERED];
+pub static REGISTERED: &[&Registered] =
+    &[&active_sessions::REGISTERED, &clickstream::REGISTERED, &licensing::REGISTERED];
 
 /// The projection of a name.
 #[must_use]

@@ -10,6 +10,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use futures_util::FutureExt as _;
 use pulsegate_api::admin::AdminServer;
 use pulsegate_api::playback::{Playback, PlaybackSettings, Readiness};
 use pulsegate_api::{ApiSettings, ApiState, Reads};
@@ -18,7 +19,7 @@ use pulsegate_projections::hot_view::{HotView, Snapshot};
 use pulsegate_projections::reader::ReaderSettings;
 use pulsegate_projections::registry::{self, Dependencies, Registered};
 use pulsegate_projections::runner::RunError;
-use pulsegate_projections::{active_sessions, builds};
+use pulsegate_projections::{active_sessions, builds, clickstream};
 use pulsegate_write_side::{EventLog, LogSettings, TopicsError, ensure_topics};
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
@@ -191,6 +192,12 @@ async fn serve(
             ..Dependencies::new(pool.clone(), config.kafka.clone(), config.topics.clone(), Arc::new(catalog.clone()))
         };
         tasks.spawn(builds::follow(projection, dependencies, shutdown.clone()));
+        if projection.name == clickstream::REGISTERED.name
+            && let Some(days) = config.clickstream_keep_days
+        {
+            let dropping = clickstream::keep_days_daily(pool.clone(), days, shutdown.clone());
+            tasks.spawn(dropping.map(Ok));
+        }
     }
 
     let mut answering = None;

@@ -130,7 +130,14 @@ async fn the_catalog_is_read_from_memory() {
 
 #[tokio::test]
 async fn what_the_database_must_tell_is_503_while_it_is_away() {
-    for path in ["/v1/accounts/a/decisions?limit=5&before=7.1", "/v1/projections"] {
+    for path in [
+        "/v1/accounts/a/decisions?limit=5&before=7.1",
+        "/v1/projections",
+        "/v1/reports/licensing?period=2026-10&rights_holder=ada&territory=DE&format=csv",
+        "/v1/reports/clickstream?period=2026-10-31&by=minute&name=play",
+        "/v1/clickstream?account=ada&session=3f2b8c1e-5d7a-4e90-9b3c-1a2b3c4d5e6f&path=%24.a&from=2026-10-31T00:00:00Z\
+         &before=7.0.1&limit=5",
+    ] {
         let answer = get(path).await;
         assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{path}");
         assert_eq!(answer.header("retry-after"), "1");
@@ -144,6 +151,19 @@ async fn a_wrong_query_is_422_and_an_unknown_one_ignored() {
         ("/v1/accounts/a/sessions?as_of=yesterday", "/as_of"),
         ("/v1/accounts/a/decisions?limit=0", "/limit"),
         ("/v1/accounts/a/decisions?before=x", "/before"),
+        ("/v1/reports/licensing", "/period"),
+        ("/v1/reports/licensing?period=2026", "/period"),
+        ("/v1/reports/licensing?period=2026-10&rights_holder=-", "/rights_holder"),
+        ("/v1/reports/licensing?period=2026-10&territory=de", "/territory"),
+        ("/v1/reports/licensing?period=2026-10&format=parquet", "/format"),
+        ("/v1/reports/clickstream?by=day", "/period"),
+        ("/v1/reports/clickstream?period=2026-10&by=second", "/by"),
+        ("/v1/reports/clickstream?period=2026-10&name=%00", "/name"),
+        ("/v1/clickstream?session=nonsense", "/session"),
+        ("/v1/clickstream?from=yesterday", "/from"),
+        ("/v1/clickstream?before=7", "/before"),
+        ("/v1/clickstream?limit=501", "/limit"),
+        ("/v1/clickstream?account=%20", "/account"),
     ] {
         let answer = get(path).await;
         assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY, "{path}");

@@ -31,6 +31,12 @@ impl Ranges {
         length(&whole) - known
     }
 
+    /// Whether there is none.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The ranges, ascending, with gaps between them.
     #[must_use]
     pub fn as_slice(&self) -> &[(u64, u64)] {

@@ -242,3 +242,26 @@ fn a_pause_parts_the_intervals() {
     let session = watched((0..5).map(|n| Heartbeat { state: state(n), ..beat(n) }));
     assert_eq!(session.facts()[0].intervals, [(at(0), at(20_000)), (at(30_000), at(40_000))]);
 }
+
+#[test]
+fn what_is_settled_can_be_taken_and_the_rest_goes_on() {
+    let stays = [de(), de(), fr(), fr(), de(), de()];
+    let beats: Vec<_> =
+        stays.iter().zip(0..).map(|(stay, n)| Heartbeat { territory: Some(*stay), ..beat(n) }).collect();
+    let whole = watched(beats.clone());
+
+    let mut session = WatchTime::default();
+    let mut facts = Vec::new();
+    for beat in beats {
+        let growth = session.heartbeat(&beat, at(beat.sequence * 10_000));
+        assert_eq!(session.facts_taken(), facts.len());
+        assert_eq!(growth.fact.unwrap(), facts.len() + session.facts().len() - 1);
+        facts.extend(session.take_settled());
+        assert_eq!(session.facts().len(), 1);
+        let content = session.replace_content(Ranges::default());
+        session.replace_content(content);
+    }
+    facts.extend_from_slice(session.facts());
+    assert_eq!(facts, whole.facts());
+    assert_eq!(session.content(), whole.content());
+}

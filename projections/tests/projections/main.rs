@@ -3,15 +3,19 @@
 //! log says.
 
 mod carried_over;
+mod clickstream;
 mod exactly_once;
 mod households;
+mod licensing;
 mod parking;
 mod poison;
 mod reads;
 mod rebuilds;
 mod recount;
+mod section_five;
 mod services;
 mod sinks;
 mod splits;
 mod switching;
 mod tally;
+mod viewers;

@@ -1,0 +1,131 @@
+//! Reports: what is owed for, and what people did, in figures.
+
+use std::str::FromStr;
+
+use axum::extract::{RawQuery, State};
+use axum::response::{IntoResponse as _, Response};
+use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE, HeaderName};
+use pulsegate_projections::clickstream::{CountsQuestion, Resolution};
+use pulsegate_projections::licensing::Question;
+use pulsegate_projections::live::AsOf;
+use pulsegate_projections::period::Period;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::answer;
+use crate::extract::{Text, query};
+use crate::problem::Problem;
+use crate::schema;
+use crate::schema::reports::{ClickstreamReport, LicensingReport};
+use crate::state::ApiState;
+
+/// Tells a table, which has no room for it, what its rows are as of.
+const AS_OF: HeaderName = HeaderName::from_static("pulsegate-as-of");
+
+pub(super) fn routes() -> OpenApiRouter<ApiState> {
+    OpenApiRouter::new().routes(routes!(licensing)).routes(routes!(clickstream))
+}
+
+/// Report what is owed for
+///
+/// A row for each contract, title and territory, as `docs/licensing.md` says. A title that isn't in the catalog has nulls;
+/// two contracts in force for one play make two rows, and the totals say over what they sum.
+#[utoipa::path(
+    get, path = "/v1/reports/licensing", tag = "reports",
+    params(
+        ("period" = String, Query, description = "A month, `2026-10`, or a day, `2026-10-31`, UTC."),
+        ("rights_holder" = Option<String>, Query, description = "Only what is owed to one."),
+        ("territory" = Option<String>, Query, description = "Only what was watched in one."),
+        ("format" = Option<schema::reports::Format>, Query, description = "`json` where absent."),
+    ),
+    responses((status = 200, description = "The report. As `csv` its rows, and `pulsegate-as-of` says the rest.",
+               content((LicensingReport = "application/json"), (String = "text/csv"))))
+)]
+async fn licensing(State(api): State<ApiState>, RawQuery(raw): RawQuery) -> Result<Response, Problem> {
+    let raw = raw.as_deref();
+    let question = Question {
+        period: period(raw)?,
+        rights_holder: query(raw, "rights_holder")?,
+        territory: query(raw, "territory")?,
+    };
+    let format = query(raw, "format")?.unwrap_or(Format::Json);
+    let report = api.reads().licensing(&question, api.playback().catalog()).await?;
+    Ok(match format {
+        Format::Json => answer::ok(&report),
+        Format::Csv => csv(report.to_csv(), "licensing", &report.period, &report.as_of),
+    })
+}
+
+/// Report what people did
+///
+/// How many clickstream events of each name the log took in, by its own time.
+#[utoipa::path(
+    get, path = "/v1/reports/clickstream", tag = "reports",
+    params(
+        ("period" = String, Query, description = "A month, `2026-10`, or a day, `2026-10-31`, UTC."),
+        ("by" = Option<schema::reports::Resolution>, Query,
+         description = "`hour` for a day and `day` for a month where absent."),
+        ("name" = Option<String>, Query, description = "Only events of one name."),
+        ("format" = Option<schema::reports::Format>, Query, description = "`json` where absent."),
+    ),
+    responses((status = 200, description = "The report. As `csv` its rows, and `pulsegate-as-of` says the rest.",
+               content((ClickstreamReport = "application/json"), (String = "text/csv"))))
+)]
+async fn clickstream(State(api): State<ApiState>, RawQuery(raw): RawQuery) -> Result<Response, Problem> {
+    let raw = raw.as_deref();
+    let period = period(raw)?;
+    let by = query(raw, "by")?.unwrap_or_else(|| Resolution::of(&period));
+    let format = query(raw, "format")?.unwrap_or(Format::Json);
+    let question = CountsQuestion { period, by, name: query(raw, "name")?.map(|Text(name)| name) };
+    let counts = api.reads().clickstream_counts(&question).await?;
+    Ok(match format {
+        Format::Json => answer::ok(&counts),
+        Format::Csv => csv(counts.to_csv(), "clickstream", &counts.period, &counts.as_of),
+    })
+}
+
+fn period(raw: Option<&str>) -> Result<Period, Problem> {
+    query(raw, "period")?.ok_or_else(|| Problem::invalid_field("/period", "is required (in the query)"))
+}
+
+fn csv(text: String, report: &str, period: &str, as_of: &[AsOf]) -> Response {
+    let places: Vec<_> = as_of.iter().map(|one| format!("{}/{}@{}", one.topic, one.partition, one.offset)).collect();
+    let headers = [
+        (CONTENT_TYPE, "text/csv; charset=utf-8".to_owned()),
+        (CONTENT_DISPOSITION, format!("attachment; filename=\"{report}-{period}.csv\"")),
+        (AS_OF, places.join(", ")),
+    ];
+    (headers, text).into_response()
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Format {
+    Json,
+    Csv,
+}
+
+impl FromStr for Format {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "json" => Ok(Self::Json),
+            "csv" => Ok(Self::Csv),
+            _ => Err("must be json or csv"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_says_what_it_is_as_of() {
+        let as_of = [AsOf::before(pulsegate_domain::topic::Topic::Playback, 3, 8).unwrap()];
+        let answer = csv("a\r\n".into(), "licensing", "2026-10", &as_of);
+        assert_eq!(answer.headers()["pulsegate-as-of"], "playback/3@7");
+        assert_eq!(answer.headers()["content-disposition"], "attachment; filename=\"licensing-2026-10.csv\"");
+        assert_eq!(answer.headers()["content-type"], "text/csv; charset=utf-8");
+    }
+}

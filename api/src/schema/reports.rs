@@ -1,0 +1,142 @@
+//! Reports and what they are made from.
+
+use chrono::{DateTime, Utc};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+/// How a report is written.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+pub(crate) enum Format {
+    Json,
+    Csv,
+}
+
+/// How finely time is counted.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+pub(crate) enum Resolution {
+    Minute,
+    Hour,
+    Day,
+}
+
+/// Up to where in a partition something is folded.
+#[derive(ToSchema)]
+pub(crate) struct ReportAsOf {
+    /// The topic, without the deployment's prefix.
+    topic: String,
+    partition: i32,
+    /// The offset of the last record folded.
+    offset: i64,
+}
+
+/// What is owed for in a period.
+#[derive(ToSchema)]
+pub(crate) struct LicensingReport {
+    period: String,
+    /// In the order of rights holder, contract, title and territory; what has none comes last.
+    rows: Vec<LicensingRow>,
+    totals: LicensingTotals,
+    /// Sessions of which only servers told, all over the period whatever was asked for: they have no watch time.
+    inferred_sessions: i64,
+    as_of: Vec<ReportAsOf>,
+}
+
+/// What is owed for one title in one territory under one contract.
+#[derive(ToSchema)]
+pub(crate) struct LicensingRow {
+    period: String,
+    /// Null where the title isn't in the catalog.
+    #[schema(required = true)]
+    rights_holder_id: Option<String>,
+    /// Null where no contract was in force.
+    #[schema(required = true)]
+    contract_id: Option<String>,
+    title_id: String,
+    territory: String,
+    /// Sessions that began to play.
+    plays: i64,
+    /// Sessions whose watched time reached the contract's threshold.
+    qualified_views: i64,
+    watched_ms: i64,
+    /// The part of it that arrived late.
+    aged_ms: i64,
+    /// Content that its session had not seen before.
+    content_ms: i64,
+    /// Accounts that watched or began to play.
+    distinct_accounts: i64,
+    /// Most sessions that watched at one instant.
+    peak_concurrent: i64,
+}
+
+/// Sums, each saying over what.
+#[derive(ToSchema)]
+pub(crate) struct LicensingTotals {
+    of_rows: LicensingTotalsOfRows,
+    of_plays: LicensingTotalsOfPlays,
+}
+
+/// Sums over the rows: what two contracts are in force for counts twice.
+#[derive(ToSchema)]
+pub(crate) struct LicensingTotalsOfRows {
+    plays: i64,
+    qualified_views: i64,
+    watched_ms: i64,
+    aged_ms: i64,
+    content_ms: i64,
+}
+
+/// Sums over what was watched: each play once, however many contracts are in force for it.
+#[derive(ToSchema)]
+pub(crate) struct LicensingTotalsOfPlays {
+    plays: i64,
+    watched_ms: i64,
+    aged_ms: i64,
+    content_ms: i64,
+    distinct_accounts: i64,
+}
+
+/// How many clickstream events there were in a period.
+#[derive(ToSchema)]
+pub(crate) struct ClickstreamReport {
+    period: String,
+    by: Resolution,
+    /// In the order of time and name.
+    rows: Vec<ClickstreamCount>,
+    /// The sum over all rows.
+    events: i64,
+    as_of: Vec<ReportAsOf>,
+}
+
+/// How many events of a name the log took in within a minute, an hour or a day.
+#[derive(ToSchema)]
+pub(crate) struct ClickstreamCount {
+    /// When that begins.
+    at: DateTime<Utc>,
+    name: String,
+    events: i64,
+}
+
+/// A clickstream event as the log took it in.
+#[derive(ToSchema)]
+pub(crate) struct ClickstreamEvent {
+    event_id: String,
+    name: String,
+    /// When the log took it in: the order of pages.
+    logged_at: DateTime<Utc>,
+    /// When its sender says that it happened.
+    #[schema(required = true)]
+    occurred_at: Option<DateTime<Utc>>,
+    #[schema(required = true)]
+    account_id: Option<String>,
+    #[schema(required = true)]
+    anonymous_id: Option<String>,
+    #[schema(required = true)]
+    session_id: Option<Uuid>,
+    /// As they came.
+    #[schema(value_type = Object)]
+    properties: (),
+    partition: i32,
+    offset: i64,
+}

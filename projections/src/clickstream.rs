@@ -1,0 +1,74 @@
+//! `clickstream`: what people did in front ends, any JSON that these send.
+//!
+//! Everything stands by the log's time: the day's partition, the minute that is counted, the order of a page. What a
+//! sender says of its own time is kept beside it and decides nothing, so that no sender can fill a thousand years.
+
+mod fold;
+mod reads;
+mod retention;
+
+use pulsegate_domain::topic::Topic;
+use sqlx::PgTransaction;
+
+use crate::registry::Registered;
+use crate::runner::{Batch, Poison, Poisoned, Projection, Record};
+
+pub use fold::{Changes, Click};
+pub use reads::{
+    COUNTS_MAX, CountRow, Counts, CountsQuestion, EVENTS_MAX, EXAMINED_MAX, EventRow, EventsQuestion,
+    InvalidResolution, Page, Place, Resolution, counts, events,
+};
+pub use retention::{Dropped, keep_days, keep_days_daily};
+
+/// This version.
+pub static REGISTERED: Registered = Registered {
+    name: "clickstream",
+    version: 1,
+    topics: &[Topic::Clickstream],
+    ddl: include_str!("clickstream/schema.sql"),
+    indexes: include_str!("clickstream/indexes.sql"),
+    tables: &["events", "counts"],
+    // Days that are no longer kept may be dropped already or not.
+    compared: &[(
+        "events",
+        "select events.* from events
+         where logged_at >= coalesce((select since from pulsegate.kept_since where projection = 'clickstream'),
+                                     '-infinity')",
+    )],
+    run: |job| job.with(Clickstream),
+};
+
+/// The projection.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Clickstream;
+
+impl Projection for Clickstream {
+    type Event = Click;
+    type Context = ();
+    type Memory = ();
+    type Changes = Changes;
+
+    fn registered(&self) -> &'static Registered {
+        &REGISTERED
+    }
+
+    fn decode(&self, record: &Record) -> Result<Click, Poison> {
+        Click::read(record)
+    }
+
+    async fn prepare(&self, _: &Batch<Click>) {}
+
+    /// There is no state to load; but each day must have its partition before its rows come.
+    async fn load(&self, batch: &Batch<Click>, (): &mut (), tx: &mut PgTransaction<'_>) -> Result<(), sqlx::Error> {
+        sqlx::query("select hold_days($1)").bind(fold::days(batch)).execute(&mut **tx).await?;
+        Ok(())
+    }
+
+    fn fold(&self, batch: &Batch<Click>, (): &(), (): &mut (), _: &mut Poisoned) -> Changes {
+        Changes::fold(batch)
+    }
+
+    async fn flush(&self, changes: Changes, tx: &mut PgTransaction<'_>) -> Result<(), sqlx::Error> {
+        changes.flush(tx).await
+    }
+}

@@ -1,0 +1,187 @@
+//! The fold of a batch: rows as they go into the tables, and how many of each name a minute has.
+
+use bytes::Bytes;
+use chrono::{DateTime, NaiveDate};
+use pulsegate_domain::event::RecordedRef;
+use pulsegate_domain::ids::{AccountId, AnonymousId, SessionId};
+use pulsegate_domain::time::Timestamp;
+use sqlx::PgTransaction;
+
+use crate::runner::{Batch, Poison, Record};
+use crate::sinks::{Copy, Deltas, Row, Staged};
+
+const DAY_MS: i64 = 86_400_000;
+const MINUTE_MS: i64 = 60_000;
+/// Longest name, in bytes: four for each of the characters that the API takes. An index holds no text of any length.
+const NAME_BYTES_MAX: usize = 1_024;
+
+/// A clickstream event as read from a record; what is long lies where it was read.
+#[derive(Clone, Debug)]
+pub struct Click {
+    event_id: Text,
+    occurred_at: Option<Timestamp>,
+    name: Text,
+    account_id: Option<AccountId>,
+    anonymous_id: Option<AnonymousId>,
+    session_id: Option<SessionId>,
+    properties: Text,
+}
+
+/// Text that `PostgreSQL` takes, shared with the record that it stands in.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Text(Bytes);
+
+impl Text {
+    fn of(text: &str, value: &Bytes) -> Self {
+        // PostgreSQL's text holds no zero byte; and what was escaped doesn't stand in the record as it is read.
+        let lies_within = value.as_ptr_range().contains(&text.as_ptr());
+        match (text.contains('\0'), lies_within) {
+            (false, true) => Self(value.slice_ref(text.as_bytes())),
+            (false, false) => Self(Bytes::copy_from_slice(text.as_bytes())),
+            (true, _) => Self(text.replace('\0', "\u{fffd}").into()),
+        }
+    }
+
+    fn as_str(&self) -> &str {
+        match std::str::from_utf8(&self.0) {
+            Ok(text) => text,
+            Err(_) => unreachable!("it was made of text"),
+        }
+    }
+}
+
+impl Click {
+    pub(super) fn read(record: &Record) -> Result<Self, Poison> {
+        let value = record.value.as_ref().ok_or_else(|| Poison::skip("it has no value"))?;
+        let read = RecordedRef::read(value).map_err(Poison::skip)?;
+        if read.name.len() > NAME_BYTES_MAX {
+            return Err(Poison::skip(format_args!("its name is longer than {NAME_BYTES_MAX} bytes")));
+        }
+        Ok(Self {
+            event_id: Text::of(&read.id, value),
+            occurred_at: read.time,
+            name: Text::of(&read.name, value),
+            account_id: read.account_id,
+            anonymous_id: read.anonymous_id,
+            session_id: read.session_id,
+            properties: Text::of(read.properties, value),
+        })
+    }
+
+    fn write(&self, row: &mut Row<'_>) {
+        row.maybe(self.occurred_at, |row, at| row.timestamptz_ms(at.millis()));
+        row.text(self.event_id.as_str()).text(self.name.as_str());
+        row.text_or_null(self.account_id.as_ref().map(AccountId::as_str));
+        row.text_or_null(self.anonymous_id.as_ref().map(AnonymousId::as_str));
+        row.maybe(self.session_id, |row, id| row.uuid(id.uuid()));
+        row.text(self.properties.as_str());
+    }
+}
+
+/// The log's time as a column holds it, in milliseconds since the Unix epoch.
+fn column_ms(at: Timestamp) -> i64 {
+    at.millis().clamp(0, 253_402_300_799_999)
+}
+
+/// The days on which a batch's records were taken in, UTC. The log's clock makes them, which goes forward only: so few.
+pub(super) fn days(batch: &Batch<Click>) -> Vec<NaiveDate> {
+    let mut days: Vec<_> = batch.events.iter().map(|placed| column_ms(placed.place.at) / DAY_MS).collect();
+    days.dedup();
+    let day = |day: i64| DateTime::from_timestamp_millis(day * DAY_MS).unwrap_or_default().date_naive();
+    days.into_iter().map(day).collect()
+}
+
+/// What a batch adds to the tables.
+#[derive(Debug)]
+pub struct Changes {
+    partition: i32,
+    events: Copy,
+    counts: Deltas<(i64, Text)>,
+}
+
+impl Changes {
+    pub(super) fn fold(batch: &Batch<Click>) -> Self {
+        let partition = batch.source.partition;
+        let mut events = Copy::new(
+            "copy events (partition, log_offset, logged_at, occurred_at, event_id, name, account_id, anonymous_id,
+                          session_id, properties)
+             from stdin (format binary)",
+            10,
+        );
+        let mut counts = Deltas::default();
+        for placed in &batch.events {
+            let logged_ms = column_ms(placed.place.at);
+            let mut row = events.row();
+            row.int4(partition).int8(placed.place.offset).timestamptz_ms(logged_ms);
+            placed.event.write(&mut row);
+            counts.add((logged_ms / MINUTE_MS, placed.event.name.clone()), 1);
+        }
+        Self { partition, events, counts }
+    }
+
+    pub(super) async fn flush(self, tx: &mut PgTransaction<'_>) -> Result<(), sqlx::Error> {
+        self.events.send(tx).await?;
+        let mut counts = Staged::new(
+            "create temporary table if not exists clickstream_v1_counts
+               (minute timestamptz, name text, partition int, events bigint) on commit delete rows",
+            "copy pg_temp.clickstream_v1_counts from stdin (format binary)",
+            4,
+            "insert into counts (minute, name, partition, events)
+             select minute, name, partition, events from pg_temp.clickstream_v1_counts order by minute, name
+             on conflict on constraint counts_pk do update set events = counts.events + excluded.events",
+        );
+        for ((minute, name), added) in self.counts {
+            let mut row = counts.row();
+            row.timestamptz_ms(minute * MINUTE_MS).text(name.as_str()).int4(self.partition).int8(added);
+        }
+        counts.send(tx).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pulsegate_domain::account::Place;
+    use pulsegate_domain::topic::Topic;
+
+    use super::*;
+    use crate::runner::{Placed, Position, Source};
+
+    fn record(name: &str, more: &str) -> Record {
+        let value = format!(
+            r#"{{"id":"1","type":"pulsegate.clickstream.recorded.v1","data":{{"name":"{name}"{more},"properties":{{"a":1}}}}}}"#
+        );
+        Record { value: Some(value.into()), ..Record::default() }
+    }
+
+    #[test]
+    fn what_is_long_lies_in_the_record_and_what_was_escaped_beside_it() {
+        let plain = record("play", "");
+        let click = Click::read(&plain).unwrap();
+        let within = plain.value.as_ref().unwrap().as_ptr_range();
+        assert!(within.contains(&click.properties.0.as_ptr()) && within.contains(&click.name.0.as_ptr()));
+        assert_eq!((click.name.as_str(), click.properties.as_str()), ("play", "{\"a\":1}"));
+        assert_eq!(Click::read(&record(r"\u0041\u0000", "")).unwrap().name.as_str(), "A\u{fffd}");
+    }
+
+    #[test]
+    fn a_name_without_end_is_left_out() {
+        assert!(Click::read(&record(&"x".repeat(NAME_BYTES_MAX), "")).is_ok());
+        let poison = Click::read(&record(&"x".repeat(NAME_BYTES_MAX + 1), "")).unwrap_err();
+        assert_eq!(poison, Poison::skip("its name is longer than 1024 bytes"));
+    }
+
+    #[test]
+    fn days_are_those_of_the_log() {
+        let events = [0, 5, DAY_MS - 1, DAY_MS, i64::MAX].map(|millis| Placed {
+            place: Place { offset: 0, at: Timestamp::from_millis(millis) },
+            event: Click::read(&record("n", "")).unwrap(),
+        });
+        let batch = Batch {
+            source: Source { topic: Topic::Clickstream, partition: 0 },
+            ends_at: Position::START,
+            events: events.into(),
+        };
+        let days: Vec<_> = days(&batch).iter().map(ToString::to_string).collect();
+        assert_eq!(days, ["1970-01-01", "1970-01-02", "9999-12-31"]);
+    }
+}

@@ -1,0 +1,65 @@
+-- One row an event, in partitions by the day on which the log took it in: late events, early ones and those whose time
+-- is a lie stand where they arrived.
+create table events (
+  partition int not null,
+  log_offset bigint not null,
+  -- The log's time at the record; its sender's is occurred_at, null where it was none.
+  logged_at timestamptz not null,
+  occurred_at timestamptz,
+  event_id text not null,
+  name text not null,
+  account_id text,
+  anonymous_id text,
+  session_id uuid,
+  -- As it came. Text, because jsonb costs two to three times as much to load and refuses some JSON.
+  properties text not null
+) partition by range (logged_at);
+
+-- How many events of a name the log took in in a minute.
+create table counts (
+  minute timestamptz not null,
+  name text not null,
+  -- Each partition of the log counts for itself, so that none waits for another.
+  partition int not null,
+  events bigint not null,
+  constraint counts_pk primary key (minute, name, partition)
+) with (fillfactor = 70);
+
+-- Makes the partitions of these days where there are none, and keeps those that there are until the transaction ends.
+create function hold_days(days date[]) returns void language plpgsql as $$
+declare
+  missing date[];
+  one date;
+begin
+  -- Who drops days waits for this.
+  lock table events in row exclusive mode;
+  missing := array(select day from unnest(days) as day where to_regclass('events_' || to_char(day, 'YYYYMMDD')) is null);
+  if missing = '{}' then
+    return;
+  end if;
+  -- One makes them, the others wait here and then find them.
+  perform pg_advisory_xact_lock(hashtext(current_schema() || '.hold_days'));
+  foreach one in array missing loop
+    if to_regclass('events_' || to_char(one, 'YYYYMMDD')) is not null then
+      continue;
+    end if;
+    -- While a rebuild works on unlogged tables, new ones must be unlogged as well.
+    execute format(
+      'create %s table %I (like events including defaults)',
+      (select case relpersistence when 'u' then 'unlogged' else '' end from pg_class where oid = 'counts'::regclass),
+      'events_' || to_char(one, 'YYYYMMDD'));
+    -- Attached rather than made as a partition: others may go on to write meanwhile.
+    execute format(
+      'alter table events attach partition %I for values from (%L) to (%L)',
+      'events_' || to_char(one, 'YYYYMMDD'), one::text || ' 00:00:00+00', (one + 1)::text || ' 00:00:00+00');
+  end loop;
+end $$;
+
+-- Properties as jsonb; null where jsonb can't hold them: \u0000, half a surrogate pair, a number or a depth beyond its
+-- limits.
+create function properties_of(properties text) returns jsonb language plpgsql immutable parallel safe as $$
+begin
+  return properties::jsonb;
+exception when others then
+  return null;
+end $$;

@@ -1,0 +1,76 @@
+//! `licensing`: what was watched of each title, for whoever is owed for it.
+//!
+//! The fold is the domain's [`WatchTime`](pulsegate_domain::watch_time::WatchTime), session by session. Contracts play no
+//! part in it: the tables keep facts, and a report joins what was agreed on when it is asked for.
+
+mod flush;
+mod fold;
+mod multirange;
+mod reads;
+mod sessions;
+mod terms;
+
+use pulsegate_domain::topic::Topic;
+use sqlx::PgTransaction;
+
+use crate::registry::Registered;
+use crate::runner::{Batch, Poison, Poisoned, Projection, Record};
+
+pub use fold::{Changes, Playback};
+pub use reads::{OfPlays, OfRows, Question, ROWS_MAX, Report, Row, Totals, report};
+pub use sessions::Sessions;
+pub use terms::Terms;
+
+/// This version.
+pub static REGISTERED: Registered = Registered {
+    name: "licensing",
+    version: 1,
+    topics: &[Topic::Playback],
+    ddl: include_str!("licensing/schema.sql"),
+    indexes: include_str!("licensing/indexes.sql"),
+    tables: &["sessions", "facts"],
+    compared: &[],
+    run: |job| job.with(Licensing),
+};
+
+/// The projection.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Licensing;
+
+impl Projection for Licensing {
+    type Event = Playback;
+    type Context = ();
+    type Memory = Sessions;
+    type Changes = Changes;
+
+    // A session's heartbeats follow each other closely: the more of them in a batch, the fewer rows.
+    const REBUILD_RECORDS: usize = 200_000;
+
+    fn registered(&self) -> &'static Registered {
+        &REGISTERED
+    }
+
+    fn decode(&self, record: &Record) -> Result<Playback, Poison> {
+        Playback::read(record)
+    }
+
+    async fn prepare(&self, _: &Batch<Playback>) {}
+
+    async fn load(
+        &self,
+        batch: &Batch<Playback>,
+        memory: &mut Sessions,
+        tx: &mut PgTransaction<'_>,
+    ) -> Result<(), sqlx::Error> {
+        let missing = memory.missing(batch.events.iter().filter_map(|placed| placed.event.key()));
+        memory.bring(batch.source.partition, missing, tx).await
+    }
+
+    fn fold(&self, batch: &Batch<Playback>, (): &(), memory: &mut Sessions, _: &mut Poisoned) -> Changes {
+        Changes::fold(batch, memory)
+    }
+
+    async fn flush(&self, changes: Changes, tx: &mut PgTransaction<'_>) -> Result<(), sqlx::Error> {
+        flush::flush(changes, tx).await
+    }
+}

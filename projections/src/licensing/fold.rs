@@ -1,0 +1,146 @@
+//! The fold of a batch: the domain's watch time, and the rows that a batch makes or changes.
+
+use chrono::NaiveDate;
+use pulsegate_domain::account::key_matches;
+use pulsegate_domain::event::{self, PlaybackEvent};
+use pulsegate_domain::ids::TitleId;
+use pulsegate_domain::time::Timestamp;
+use pulsegate_domain::watch_time::{Fact, Ranges, WatchTime};
+
+use super::sessions::{InTables, Kept, Key, Sessions};
+use crate::runner::{Batch, Poison, Record};
+use crate::sinks::{Copy, Row, Staged};
+
+/// The largest position that a player may send: beyond it not every JSON reader reads integers exactly.
+const POSITION_MS_MAX: u64 = (1 << 53) - 1;
+
+/// A playback event as read from a record.
+#[derive(Clone, Debug)]
+pub struct Playback(PlaybackEvent);
+
+impl Playback {
+    pub(super) fn read(record: &Record) -> Result<Self, Poison> {
+        let value = record.value.as_deref().ok_or_else(|| Poison::skip("it has no value"))?;
+        let event = event::decode::<PlaybackEvent>(value).map_err(Poison::skip)?.event;
+        if !key_matches(record.key.as_deref(), event.account_id()) {
+            return Err(Poison::skip(format_args!("its key is not its account, {}", event.account_id())));
+        }
+        let position_ms = match &event {
+            PlaybackEvent::Heartbeat(heartbeat) => heartbeat.position_ms,
+            PlaybackEvent::Stopped(stopped) => stopped.position_ms.unwrap_or(0),
+            PlaybackEvent::Started(_) | PlaybackEvent::Evicted(_) | PlaybackEvent::Signal(_) => 0,
+        };
+        if position_ms > POSITION_MS_MAX {
+            return Err(Poison::skip(format_args!("its position_ms, {position_ms}, is beyond 2^53-1")));
+        }
+        Ok(Self(event))
+    }
+
+    /// The session that it may change; `None` where it changes none: inferred sessions have no watch time, and what
+    /// somebody showed on after an eviction was watched all the same.
+    pub(super) fn key(&self) -> Option<Key> {
+        match &self.0 {
+            PlaybackEvent::Evicted(_) => None,
+            event => Some(Key { session: event.session_id()?, account: event.account_id().clone() }),
+        }
+    }
+}
+
+/// What a batch changes in the tables, written as it goes there.
+#[derive(Debug)]
+pub struct Changes {
+    /// Sessions and facts that weren't in the tables, in the order of the log.
+    pub(super) new_sessions: Copy,
+    pub(super) new_facts: Copy,
+    /// Those that were.
+    pub(super) changed_sessions: Staged,
+    pub(super) changed_facts: Staged,
+}
+
+impl Changes {
+    pub(super) fn fold(batch: &Batch<Playback>, sessions: &mut Sessions) -> Self {
+        let mut touched = Vec::new();
+        for placed in &batch.events {
+            let Some(key) = placed.event.key() else { continue };
+            // Every session of the batch was brought into memory before.
+            let Some(kept) = sessions.get(&key) else { unreachable!("session {} was not loaded", key.session) };
+            if kept.take_up(&placed.event.0, placed.place.at) && !kept.is_changed {
+                kept.is_changed = true;
+                touched.push((kept.row.map_or(placed.place.offset, |row| row.first_offset), key));
+            }
+        }
+        // In the order of the primary keys, whose pages are then touched once each.
+        touched.sort_unstable_by_key(|(first_offset, _)| *first_offset);
+        let mut changes = Self::none();
+        for (first_offset, key) in &touched {
+            if let Some(kept) = sessions.get(key) {
+                changes.write(batch.source.partition, *first_offset, key, kept);
+            }
+        }
+        changes
+    }
+
+    /// Writes the rows of a session that was changed, and notes that they are in the tables from now on: if this batch
+    /// isn't committed, memory is dropped.
+    fn write(&mut self, partition: i32, first_offset: i64, key: &Key, kept: &mut Kept) {
+        let in_tables = kept.row.map_or(0, |row| row.facts);
+        if kept.has_grown {
+            let first_place = kept.watch.facts_taken();
+            let settled = kept.watch.take_settled();
+            let Some(title) = kept.watch.title_id() else { unreachable!("who watched something watched a title") };
+            for (place, fact) in (first_place..).zip(settled.iter().chain(kept.watch.facts())) {
+                let mut row = if place < in_tables { self.changed_facts.row() } else { self.new_facts.row() };
+                row.int4(partition).int8(first_offset).int4(i32::try_from(place).unwrap_or(i32::MAX));
+                row.text(key.account.as_str()).text(title.as_str());
+                write_fact(fact, &mut row);
+            }
+        }
+        let mut row = if kept.row.is_some() { self.changed_sessions.row() } else { self.new_sessions.row() };
+        row.int4(partition).int8(first_offset).text(key.account.as_str()).uuid(key.session.uuid());
+        write_session(&mut kept.watch, &mut row);
+        let facts = kept.watch.facts_taken() + kept.watch.facts().len();
+        kept.row = Some(InTables { first_offset, facts });
+        (kept.is_changed, kept.has_grown) = (false, false);
+    }
+}
+
+fn write_session(watch: &mut WatchTime, row: &mut Row<'_>) {
+    // The content has a column of its own.
+    let content = watch.replace_content(Ranges::default());
+    let Ok(state) = serde_json::to_string(watch) else { unreachable!("a session is always JSON") };
+    row.text_or_null(watch.title_id().map(TitleId::as_str)).int8(column(watch.watched_ms()));
+    row.int8multirange(content.as_slice().iter().map(|(start, end)| (column(*start), column(*end))));
+    row.json(&state);
+    watch.replace_content(content);
+}
+
+fn write_fact(fact: &Fact, row: &mut Row<'_>) {
+    row.date(days(fact.day)).text(fact.territory.as_str());
+    row.int8(column(fact.before_ms)).int8(column(fact.watched_ms)).int8(column(fact.aged_ms));
+    row.int8(column(fact.content_ms)).bool(fact.played);
+    row.int8multirange(fact.intervals.iter().map(|(from, to)| (from.millis(), to.millis())));
+}
+
+impl Kept {
+    /// Takes up an event; `false` if it certainly changed nothing.
+    fn take_up(&mut self, event: &PlaybackEvent, at: Timestamp) -> bool {
+        let (was_known, was_stopped) = (self.watch.title_id().is_some(), self.watch.is_stopped());
+        self.has_grown |= self.watch.apply(event, at).fact.is_some();
+        match event {
+            PlaybackEvent::Heartbeat(_) => !(was_known && was_stopped),
+            PlaybackEvent::Started(_) | PlaybackEvent::Signal(_) => !was_known,
+            PlaybackEvent::Stopped(_) => !was_stopped,
+            PlaybackEvent::Evicted(_) => false,
+        }
+    }
+}
+
+/// Days since the Unix epoch, from which on there are days: an absurd age puts a heartbeat before it.
+fn days(day: NaiveDate) -> i32 {
+    let days = day.signed_duration_since(NaiveDate::default()).num_days();
+    i32::try_from(days).unwrap_or(i32::MAX).max(0)
+}
+
+fn column(ms: u64) -> i64 {
+    i64::try_from(ms).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,1 @@
+create index facts_of_day on facts (day, title_id);

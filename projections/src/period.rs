@@ -1,0 +1,77 @@
+//! The period of a report: a month or a day, UTC.
+
+use std::fmt;
+use std::str::FromStr;
+
+use chrono::{Datelike as _, Months, NaiveDate};
+use thiserror::Error;
+
+/// Days that one report is about: `2026-10` or `2026-10-31`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Period {
+    name: String,
+    pub(crate) first: NaiveDate,
+    /// Inclusive.
+    pub(crate) last: NaiveDate,
+}
+
+/// Not a period.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("must be a month, YYYY-MM, or a day, YYYY-MM-DD, of the years 1970-9999")]
+pub struct InvalidPeriod;
+
+impl Period {
+    /// The first day.
+    #[must_use]
+    pub const fn first(&self) -> NaiveDate {
+        self.first
+    }
+
+    /// The last day.
+    #[must_use]
+    pub const fn last(&self) -> NaiveDate {
+        self.last
+    }
+}
+
+impl FromStr for Period {
+    type Err = InvalidPeriod;
+
+    fn from_str(text: &str) -> Result<Self, InvalidPeriod> {
+        let day = |text: &str| {
+            // Other spellings that chrono reads would make two names of one period.
+            let day: NaiveDate = text.parse().ok()?;
+            ((1970..=9999).contains(&day.year()) && day.to_string() == text).then_some(day)
+        };
+        let days = match text.len() {
+            10 => day(text).map(|day| (day, day)),
+            7 => day(&format!("{text}-01")).and_then(|first| Some((first, (first + Months::new(1)).pred_opt()?))),
+            _ => None,
+        };
+        let (first, last) = days.ok_or(InvalidPeriod)?;
+        Ok(Self { name: text.to_owned(), first, last })
+    }
+}
+
+impl fmt::Display for Period {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn is_a_month_or_a_day() {
+        let days = |text: &str| text.parse().map(|Period { first, last, .. }| (first.to_string(), last.to_string()));
+        assert_eq!(days("2026-10"), Ok(("2026-10-01".into(), "2026-10-31".into())));
+        assert_eq!(days("2024-02"), Ok(("2024-02-01".into(), "2024-02-29".into())));
+        assert_eq!(days("9999-12"), Ok(("9999-12-01".into(), "9999-12-31".into())));
+        assert_eq!(days("2026-10-31"), Ok(("2026-10-31".into(), "2026-10-31".into())));
+        for bad in ["", "2026", "2026-13", "2026-1", "2026-02-30", "1969-12", "2026-10-1", "+026-10", "2026-10-31 "] {
+            assert_eq!(bad.parse::<Period>(), Err(InvalidPeriod), "{bad}");
+        }
+    }
+}

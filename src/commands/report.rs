@@ -1,0 +1,189 @@
+//! `pulsegate report`: what is owed for, and what people did, in figures.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::{Args, Subcommand};
+use comfy_table::presets::UTF8_BORDERS_ONLY;
+use comfy_table::{CellAlignment, Table};
+use pulsegate_domain::ids::{RightsHolderId, Territory};
+use pulsegate_projections::catalog_view::CatalogView;
+use pulsegate_projections::clickstream::{self, Counts, CountsQuestion, Resolution};
+use pulsegate_projections::licensing::{self, Question, Report, Terms};
+use pulsegate_projections::live::AsOf;
+use pulsegate_projections::period::Period;
+use serde::Serialize;
+
+use super::serve;
+use crate::config::Config;
+
+/// How long the catalog may take to be read.
+const CATALOG_WAIT: Duration = Duration::from_secs(30);
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ReportCommand {
+    /// What is owed for: a row for each contract, title and territory
+    Licensing {
+        /// A month, 2026-10, or a day, 2026-10-31 (UTC)
+        #[arg(long)]
+        period: Period,
+        /// Only what is owed to one
+        #[arg(long)]
+        rights_holder: Option<RightsHolderId>,
+        /// Only what was watched in one, e.g. DE
+        #[arg(long)]
+        territory: Option<Territory>,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// How many clickstream events of each name the log took in
+    Clickstream {
+        /// A month, 2026-10, or a day, 2026-10-31 (UTC)
+        #[arg(long)]
+        period: Period,
+        /// minute, hour or day; what suits the period where absent
+        #[arg(long)]
+        by: Option<Resolution>,
+        /// Only events of one name
+        #[arg(long)]
+        name: Option<String>,
+        #[command(flatten)]
+        format: Format,
+    },
+}
+
+#[derive(Clone, Copy, Debug, Args)]
+#[group(multiple = false)]
+pub(crate) struct Format {
+    /// As JSON, as `GET /v1/reports/…` answers
+    #[arg(long)]
+    json: bool,
+    /// As comma-separated values
+    #[arg(long)]
+    csv: bool,
+}
+
+impl Format {
+    fn print(self, report: &impl Serialize, csv: impl FnOnce() -> String, show: impl FnOnce()) -> anyhow::Result<()> {
+        if self.json {
+            println!("{}", serde_json::to_string_pretty(report)?);
+        } else if self.csv {
+            print!("{}", csv());
+        } else {
+            show();
+        }
+        Ok(())
+    }
+}
+
+/// Runs one of the commands.
+pub(crate) async fn run(config: &Config, command: ReportCommand) -> anyhow::Result<ExitCode> {
+    let pool = serve::pool(config)?;
+    match command {
+        ReportCommand::Licensing { period, rights_holder, territory, format } => {
+            let question = Question { period, rights_holder, territory };
+            let catalog = CatalogView::start(&serve::reader_settings(config)).context("failed to read the catalog")?;
+            // A report without the newest contract would be wrong and look right.
+            anyhow::ensure!(catalog.caught_up(CATALOG_WAIT).await, "failed to read the catalog: is Kafka away?");
+            let terms = |titles: &[String]| {
+                catalog.read_at(|catalog, next_offset| Terms::of(catalog, next_offset, titles, &question.period))
+            };
+            let report = licensing::report(&pool, &question, terms).await;
+            tokio::task::spawn_blocking(move || catalog.stop()).await?;
+            let report = report.context("failed to read the report (is the database migrated? `pulsegate migrate`)")?;
+            format.print(&report, || report.to_csv(), || show_licensing(&report))?;
+        }
+        ReportCommand::Clickstream { period, by, name, format } => {
+            let by = by.unwrap_or_else(|| Resolution::of(&period));
+            let counts = clickstream::counts(&pool, &CountsQuestion { period, by, name })
+                .await
+                .context("failed to read the report (is the database migrated? `pulsegate migrate`)")?;
+            format.print(&counts, || counts.to_csv(), || show_clickstream(&counts))?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn show_licensing(report: &Report) {
+    let numbers = ["plays", "views", "watched", "late", "content", "accounts", "peak"];
+    let mut table = table(&["rights holder", "contract", "title", "territory"], &numbers);
+    let id = |id: &Option<String>| id.clone().unwrap_or_else(|| "-".to_owned());
+    for row in &report.rows {
+        table.add_row([
+            id(&row.rights_holder_id),
+            id(&row.contract_id),
+            row.title_id.clone(),
+            row.territory.clone(),
+            row.plays.to_string(),
+            row.qualified_views.to_string(),
+            hours(row.watched_ms),
+            hours(row.aged_ms),
+            hours(row.content_ms),
+            row.distinct_accounts.to_string(),
+            row.peak_concurrent.to_string(),
+        ]);
+    }
+    println!("{table}");
+    let (rows, plays) = (&report.totals.of_rows, &report.totals.of_plays);
+    println!(
+        "over the rows (twice what two contracts are in force for): {} plays, {} qualified views, {} watched",
+        rows.plays,
+        rows.qualified_views,
+        hours(rows.watched_ms)
+    );
+    println!(
+        "over what was watched, each once: {} plays, {} watched, {} of it late, by {} accounts",
+        plays.plays,
+        hours(plays.watched_ms),
+        hours(plays.aged_ms),
+        plays.distinct_accounts
+    );
+    if report.inferred_sessions > 0 {
+        println!("{} sessions of which only servers told have no watch time", report.inferred_sessions);
+    }
+    show_as_of(&report.period, &report.as_of);
+}
+
+fn show_clickstream(counts: &Counts) {
+    let mut table = table(&[counts.by.as_str(), "name"], &["events"]);
+    for row in &counts.rows {
+        table.add_row([row.at.format("%F %H:%MZ").to_string(), row.name.clone(), row.events.to_string()]);
+    }
+    println!("{table}");
+    println!("{} events", counts.events);
+    show_as_of(&counts.period, &counts.as_of);
+}
+
+fn show_as_of(period: &str, as_of: &[AsOf]) {
+    let places: Vec<_> = as_of.iter().map(|one| format!("{}/{}@{}", one.topic, one.partition, one.offset)).collect();
+    let places = if places.is_empty() { "nothing folded yet".to_owned() } else { places.join(" ") };
+    println!("{period} (UTC), as of {places}");
+}
+
+fn table(names: &[&str], numbers: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(UTF8_BORDERS_ONLY).set_header(names.iter().chain(numbers).copied());
+    for column in table.column_iter_mut().skip(names.len()) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+/// Milliseconds as hours, minutes and seconds.
+fn hours(ms: i64) -> String {
+    let seconds = ms / 1_000;
+    format!("{}:{:02}:{:02}", seconds / 3_600, seconds / 60 % 60, seconds % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_is_shown_as_people_read_it() {
+        assert_eq!(hours(0), "0:00:00");
+        assert_eq!(hours(3_725_999), "1:02:05");
+        assert_eq!(hours(360_000_000), "100:00:00");
+    }
+}
