@@ -71,15 +71,22 @@ pub async fn keep_days(pool: &PgPool, days: u32) -> Result<Dropped, sqlx::Error>
     .await?;
     let mut dropped = Dropped { since: Some(since), ..Dropped::default() };
     for table in old {
-        // Whoever reads or writes goes first; who waits for this waits two seconds at most.
-        let drop = format!("begin; set local lock_timeout = '2s'; drop table {table}; commit");
-        match sqlx::raw_sql(AssertSqlSafe(drop)).execute(pool).await {
-            Ok(_) => dropped.days.push(table),
+        match drop_day(pool, &table).await {
+            Ok(()) => dropped.days.push(table),
             Err(error) if is_busy(&error) => dropped.busy += 1,
             Err(error) => return Err(error),
         }
     }
     Ok(dropped)
+}
+
+/// Whoever reads or writes goes first; who waits for this waits two seconds at most.
+async fn drop_day(pool: &PgPool, table: &str) -> Result<(), sqlx::Error> {
+    let mut tx = pool.begin().await?;
+    sqlx::query("set local lock_timeout = '2s'").execute(&mut *tx).await?;
+    // The name was quoted by the database that gave it.
+    sqlx::query(AssertSqlSafe(format!("drop table {table}"))).execute(&mut *tx).await?;
+    tx.commit().await
 }
 
 /// A lock that wasn't had in time, or one who drops the same day.

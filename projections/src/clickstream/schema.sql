@@ -25,33 +25,39 @@ create table counts (
   constraint counts_pk primary key (minute, name, partition)
 ) with (fillfactor = 70);
 
+-- Those of these days that have no partition. Asked of the catalog's own table: what a name stands for is cached, and the
+-- cache doesn't see what another has made while this one waited.
+create function missing_days(days date[]) returns setof date language sql volatile as $$
+  select day from unnest(days) as day
+  where not exists (
+    select from pg_class
+    where relname = 'events_' || to_char(day, 'YYYYMMDD') and relnamespace = current_schema()::regnamespace)
+$$;
+
 -- Makes the partitions of these days where there are none, and keeps those that there are until the transaction ends.
 create function hold_days(days date[]) returns void language plpgsql as $$
 declare
-  missing date[];
   one date;
+  name text;
 begin
   -- Who drops days waits for this.
   lock table events in row exclusive mode;
-  missing := array(select day from unnest(days) as day where to_regclass('events_' || to_char(day, 'YYYYMMDD')) is null);
-  if missing = '{}' then
+  if not exists (select from missing_days(days)) then
     return;
   end if;
   -- One makes them, the others wait here and then find them.
   perform pg_advisory_xact_lock(hashtext(current_schema() || '.hold_days'));
-  foreach one in array missing loop
-    if to_regclass('events_' || to_char(one, 'YYYYMMDD')) is not null then
-      continue;
-    end if;
+  for one in select missing_days(days) loop
+    name := 'events_' || to_char(one, 'YYYYMMDD');
     -- While a rebuild works on unlogged tables, new ones must be unlogged as well.
     execute format(
       'create %s table %I (like events including defaults)',
       (select case relpersistence when 'u' then 'unlogged' else '' end from pg_class where oid = 'counts'::regclass),
-      'events_' || to_char(one, 'YYYYMMDD'));
+      name);
     -- Attached rather than made as a partition: others may go on to write meanwhile.
     execute format(
       'alter table events attach partition %I for values from (%L) to (%L)',
-      'events_' || to_char(one, 'YYYYMMDD'), one::text || ' 00:00:00+00', (one + 1)::text || ' 00:00:00+00');
+      name, one::text || ' 00:00:00+00', (one + 1)::text || ' 00:00:00+00');
   end loop;
 end $$;
 

@@ -189,7 +189,7 @@ async fn rows(question: &Question, terms: &Terms, tx: &mut PgTransaction<'_>) ->
            from chosen group by rights_holder_id, contract_id, title_id, territory),
          edges as (
            select rights_holder_id, contract_id, title_id, territory, edge.at, edge.step
-           from chosen, unnest(intervals) as watched, (values (lower(watched), 1), (upper(watched), -1)) as edge (at, step)),
+           from chosen, unnest(intervals) as watched, lateral (values (lower(watched), 1), (upper(watched), -1)) as edge (at, step)),
          running as (
            select rights_holder_id, contract_id, title_id, territory,
                   sum(step) over (partition by rights_holder_id, contract_id, title_id, territory order by at, step
