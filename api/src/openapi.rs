@@ -27,7 +27,7 @@ use crate::schema;
         (name = "reports", description = "What is owed for, and what people did, in figures."),
         (name = "operation", description = "How the service stands."),
     ),
-    components(schemas(schema::Problem)),
+    components(schemas(schema::Problem, schema::reports::Format, schema::reports::Resolution)),
 )]
 pub(crate) struct Description;
 
@@ -144,6 +144,55 @@ mod tests {
         let mut written = keys(&serde_json::to_value(decision).unwrap());
         written.extend(["account_id", "partition", "ordinal"].map(str::to_owned));
         assert_eq!(written, keys(&schema("Decision")["properties"]));
+    }
+
+    #[test]
+    fn reports_are_as_described() {
+        use pulsegate_projections::clickstream::{CountRow, Counts, Resolution};
+        use pulsegate_projections::licensing::{Report, Row, Totals};
+        let row = Row {
+            period: String::new(),
+            rights_holder_id: None,
+            contract_id: None,
+            title_id: String::new(),
+            territory: String::new(),
+            plays: 0,
+            qualified_views: 0,
+            watched_ms: 0,
+            aged_ms: 0,
+            content_ms: 0,
+            distinct_accounts: 0,
+            peak_concurrent: 0,
+        };
+        let report = Report {
+            period: String::new(),
+            rows: vec![row],
+            totals: Totals::default(),
+            inferred_sessions: 0,
+            as_of: pulsegate_projections::live::AsOf::before(pulsegate_domain::topic::Topic::Playback, 0, 1)
+                .into_iter()
+                .collect(),
+        };
+        let counts = Counts {
+            period: String::new(),
+            by: Resolution::Day,
+            rows: vec![CountRow { at: chrono::DateTime::UNIX_EPOCH, name: String::new(), events: 0 }],
+            events: 0,
+            as_of: Vec::new(),
+        };
+        let (report, counts) = (serde_json::to_value(report).unwrap(), serde_json::to_value(counts).unwrap());
+        for (written, name) in [
+            (&report, "LicensingReport"),
+            (&report["rows"][0], "LicensingRow"),
+            (&report["totals"], "LicensingTotals"),
+            (&report["totals"]["of_rows"], "LicensingTotalsOfRows"),
+            (&report["totals"]["of_plays"], "LicensingTotalsOfPlays"),
+            (&report["as_of"][0], "ReportAsOf"),
+            (&counts, "ClickstreamReport"),
+            (&counts["rows"][0], "ClickstreamCount"),
+        ] {
+            assert_eq!(keys(written), keys(&schema(name)["properties"]), "{name}");
+        }
     }
 
     #[test]

@@ -15,6 +15,7 @@ use pulsegate_projections::hot_view::{HotView, Snapshot};
 use pulsegate_projections::reader::ReaderSettings;
 use pulsegate_write_side::{EventLog, LogSettings};
 use serde_json::Value;
+use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 use tower::ServiceExt as _;
 
@@ -37,11 +38,16 @@ static PLAYBACK: LazyLock<(Playback, ReaderSettings)> = LazyLock::new(|| {
 });
 
 pub(crate) fn state(settings: ApiSettings) -> ApiState {
-    let (playback, reader) = &*PLAYBACK;
     let pool = PgPoolOptions::new()
         .acquire_timeout(Duration::from_millis(200))
         .connect_lazy(&format!("postgres://nobody@{NOWHERE}/nothing"))
         .unwrap();
+    state_on(pool, settings)
+}
+
+/// The same with a database that is there.
+pub(crate) fn state_on(pool: PgPool, settings: ApiSettings) -> ApiState {
+    let (playback, reader) = &*PLAYBACK;
     ApiState::new(playback.clone(), Reads::new(pool, reader.clone()), settings)
 }
 

@@ -1,0 +1,165 @@
+//! Reports and events over read models that were really folded; the log is away, so the catalog is empty.
+
+use std::panic::{AssertUnwindSafe, resume_unwind};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use futures_util::FutureExt as _;
+use http::{Request, StatusCode};
+use pulsegate_api::ApiSettings;
+use pulsegate_domain::time::Timestamp;
+use pulsegate_domain::topic::Topic;
+use pulsegate_projections::clickstream::Clickstream;
+use pulsegate_projections::licensing::Licensing;
+use pulsegate_projections::runner::{Projection, Record, Source, Worker};
+use serde_json::json;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool};
+
+use crate::surface::{Answer, SESSION, ask_of, state_on};
+
+/// 2026-10-31T23:59:30Z.
+const BEGIN_MS: i64 = 1_793_491_170_000;
+
+async fn on_a_database(test: impl AsyncFnOnce(&PgPool)) {
+    let url = ["PULSEGATE_DATABASE_URL", "DATABASE_URL"].iter().find_map(|name| std::env::var(name).ok());
+    let url = url.unwrap_or_else(|| "postgres://pulsegate:pulsegate@127.0.0.1:5432/pulsegate".to_owned());
+    let options: PgConnectOptions = url.parse().unwrap();
+    let name = format!("api_test_{}_{}", std::process::id(), chrono::Utc::now().timestamp_micros());
+    let mut admin = PgConnection::connect_with(&options).await.unwrap();
+    sqlx::query(AssertSqlSafe(format!("create database {name}"))).execute(&mut admin).await.unwrap();
+    let pool = PgPoolOptions::new().max_connections(4).connect_with(options.database(&name)).await.unwrap();
+    pulsegate_projections::migrate(&pool).await.unwrap();
+    let outcome = AssertUnwindSafe(test(&pool)).catch_unwind().await;
+    pool.close().await;
+    // An autovacuum worker, which isn't ours to end, may be in there for a moment.
+    let drop = format!("drop database {name} with (force)");
+    let mut tries = 0;
+    while let Err(error) = sqlx::query(AssertSqlSafe(drop.clone())).execute(&mut admin).await {
+        tries += 1;
+        assert!(tries < 30, "{error}");
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    if let Err(panic) = outcome {
+        resume_unwind(panic);
+    }
+}
+
+async fn fold<P: Projection>(projection: P, pool: &PgPool, topic: Topic, values: Vec<(i64, String)>) {
+    let worker = Worker::new(projection, pool.clone());
+    let mut partition = worker.take(Source { topic, partition: 0 }).await.unwrap();
+    let record = |(offset, (at, value)): (i64, (i64, String))| Record {
+        offset,
+        timestamp: Some(Timestamp::from_millis(at)),
+        key: Some("ada".into()),
+        value: Some(value.into()),
+        headers: Vec::new(),
+    };
+    let log: Vec<_> = (0..).zip(values).map(record).collect();
+    worker.commit(&mut partition, &log).await.unwrap();
+}
+
+/// A minute of a film over midnight, a heartbeat each 10 s.
+fn watched() -> Vec<(i64, String)> {
+    let beat = |n: i64| {
+        let value = format!(
+            r#"{{"id":"{n}","type":"pulsegate.playback.heartbeat.v1","data":{{"account_id":"ada","session_id":"{SESSION}",
+                 "device_id":"tv","title_id":"film","territory":"DE","sequence":{n},"elapsed_ms":{ms},"position_ms":{ms},
+                 "state":"playing","policy":"standard@1"}}}}"#,
+            ms = n * 10_000
+        );
+        (BEGIN_MS + n * 10_000, value)
+    };
+    (0..7).map(beat).collect()
+}
+
+fn clicked() -> Vec<(i64, String)> {
+    let click = |n: i64| {
+        let value = format!(
+            r#"{{"id":"{n}","type":"pulsegate.clickstream.recorded.v1","data":
+                 {{"name":"search","account_id":"ada","properties":{{"hits":{n}}}}}}}"#
+        );
+        (BEGIN_MS + n * 60_000, value)
+    };
+    (0..5).map(click).collect()
+}
+
+async fn get(router: &Router, path: &str) -> Answer {
+    ask_of(router.clone(), Request::get(path).body(Body::empty()).unwrap()).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_licensing_report_is_answered_as_json_and_as_a_table() {
+    on_a_database(async |pool| {
+        fold(Licensing, pool, Topic::Playback, watched()).await;
+        let router = pulsegate_api::router(state_on(pool.clone(), ApiSettings::default()));
+        let answer = get(&router, "/v1/reports/licensing?period=2026-10").await;
+        assert_eq!(answer.status, StatusCode::OK, "{:?}", answer.body);
+        let row = json!({
+            "period": "2026-10", "rights_holder_id": null, "contract_id": null, "title_id": "film", "territory": "DE",
+            "plays": 1, "qualified_views": 0, "watched_ms": 20_000, "aged_ms": 0, "content_ms": 20_000,
+            "distinct_accounts": 1, "peak_concurrent": 1
+        });
+        let report = json!({
+            "period": "2026-10", "rows": [row],
+            "totals": {
+                "of_rows":
+                    {"plays": 1, "qualified_views": 0, "watched_ms": 20_000, "aged_ms": 0, "content_ms": 20_000},
+                "of_plays":
+                    {"plays": 1, "watched_ms": 20_000, "aged_ms": 0, "content_ms": 20_000, "distinct_accounts": 1}
+            },
+            "inferred_sessions": 0,
+            "as_of": [{"topic": "playback", "partition": 0, "offset": 6}]
+        });
+        assert_eq!(answer.json(), report);
+
+        let table = get(&router, "/v1/reports/licensing?period=2026-11-01&format=csv&territory=DE").await;
+        assert_eq!(table.header("content-type"), "text/csv; charset=utf-8");
+        assert_eq!(table.header("pulsegate-as-of"), "playback/0@6");
+        assert_eq!(
+            table.body,
+            "period,rights_holder_id,contract_id,title_id,territory,plays,qualified_views,watched_ms,aged_ms,content_ms,\
+             distinct_accounts,peak_concurrent\r\n2026-11-01,,,film,DE,0,1,40000,0,40000,1,1\r\n"
+        );
+        let other = get(&router, "/v1/reports/licensing?period=2026-10&rights_holder=ada").await.json();
+        assert_eq!((&other["rows"], &other["totals"]["of_plays"]["plays"]), (&json!([]), &json!(0)));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clickstream_is_counted_and_found_page_by_page() {
+    on_a_database(async |pool| {
+        fold(Clickstream, pool, Topic::Clickstream, clicked()).await;
+        let router = pulsegate_api::router(state_on(pool.clone(), ApiSettings::default()));
+        let counts = get(&router, "/v1/reports/clickstream?period=2026-11").await.json();
+        assert_eq!((&counts["by"], &counts["events"]), (&json!("day"), &json!(4)));
+        assert_eq!(counts["rows"], json!([{"at": "2026-11-01T00:00:00Z", "name": "search", "events": 4}]));
+        let table = get(&router, "/v1/reports/clickstream?period=2026-10-31&format=csv&by=minute").await;
+        assert_eq!(table.body, "at,name,events\r\n2026-10-31T23:59:00Z,search,1\r\n");
+
+        let mut path = "/v1/clickstream?account=ada&limit=2&path=%24.hits+%3F+(%40+%3C+4)".to_owned();
+        let mut hits = Vec::new();
+        for _ in 0..5 {
+            let page = get(&router, &path).await.json();
+            hits.extend(page["events"].as_array().unwrap().iter().map(|event| event["properties"]["hits"].clone()));
+            let Some(next) = page["next"].as_str() else { break };
+            path = format!("/v1/clickstream?account=ada&limit=2&path=%24.hits+%3F+(%40+%3C+4)&before={next}");
+        }
+        assert_eq!(hits, [3, 2, 1, 0]);
+        let event =
+            get(&router, "/v1/clickstream?limit=1&until=2026-11-01T00:00:00Z").await.json()["events"][0].clone();
+        assert_eq!(
+            event,
+            json!({
+                "event_id": "0", "name": "search", "logged_at": "2026-10-31T23:59:30Z", "occurred_at": null,
+                "account_id": "ada", "anonymous_id": null, "session_id": null, "properties": {"hits": 0},
+                "partition": 0, "offset": 0
+            })
+        );
+        let wrong = get(&router, "/v1/clickstream?path=%24.%5B").await;
+        assert_eq!(wrong.problem("invalid")["errors"][0]["pointer"], "/path");
+    })
+    .await;
+}
