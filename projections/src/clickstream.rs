@@ -31,7 +31,7 @@ pub static REGISTERED: Registered = Registered {
     // Days that are no longer kept may be dropped already or not.
     compared: &[(
         "events",
-        "select events.* from events
+        "select events.* from {build}.events
          where logged_at >= coalesce((select since from pulsegate.kept_since where projection = 'clickstream'),
                                      '-infinity')",
     )],

@@ -11,6 +11,7 @@ mod parking;
 mod poison;
 mod reads;
 mod rebuilds;
+mod rebuilt_reads;
 mod recount;
 mod section_five;
 mod services;
