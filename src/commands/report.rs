@@ -140,7 +140,7 @@ fn show_licensing(report: &Report) {
         plays.distinct_accounts
     );
     if report.inferred_sessions > 0 {
-        println!("{} sessions of which only servers told have no watch time", report.inferred_sessions);
+        println!("without watch time, since only servers told of them: {} sessions", report.inferred_sessions);
     }
     show_as_of(&report.period, &report.as_of);
 }

@@ -17,6 +17,7 @@ mod section_five;
 mod services;
 mod sinks;
 mod splits;
+mod statements;
 mod switching;
 mod tally;
 mod viewers;

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, NaiveDate};
 use pulsegate_domain::event::{PlaybackEvent, decode};
 use pulsegate_domain::ids::{AccountId, DeviceId, PlayerState, SessionId, Territory, TitleId};
+use pulsegate_domain::time::Timestamp;
 use pulsegate_projections::runner::Record;
 
 use crate::viewers::GRAIN_MS;
@@ -54,7 +55,7 @@ pub(crate) fn tell(records: &[Record]) -> BTreeMap<(AccountId, SessionId), Told>
     let mut logs: BTreeMap<(AccountId, SessionId), Vec<(PlaybackEvent, i64)>> = BTreeMap::new();
     let mut clock = i64::MIN;
     for record in records {
-        clock = clock.max(record.timestamp.map_or(i64::MIN, |stamp| stamp.millis()));
+        clock = clock.max(record.timestamp.map_or(i64::MIN, Timestamp::millis));
         let Ok(envelope) = decode::<PlaybackEvent>(record.value.as_deref().unwrap_or_default()) else { continue };
         if record.key.as_deref() != Some(envelope.event.account_id().as_str().as_bytes()) {
             continue;
