@@ -1,30 +1,31 @@
 //! Migrations, and what readers see before and after.
 
 use pulsegate_projections::active_sessions::{self, KnownAccount};
+use pulsegate_projections::registry::{REGISTERED, Registered};
 use pulsegate_projections::runner::Position;
+use sqlx::AssertSqlSafe;
 
 use crate::services::on_a_database;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nodes_that_migrate_at_once_and_again_install_each_version_once() {
     on_a_database(async |pool| {
-        sqlx::raw_sql(
-            "drop schema pulsegate, active_sessions, active_sessions_v1 cascade; drop table _sqlx_migrations;",
-        )
-        .execute(pool)
-        .await
-        .unwrap();
+        let schemas: Vec<_> = REGISTERED.iter().map(|one| format!("{}, {one}", one.name)).collect();
+        let drop = format!("drop schema pulsegate, {} cascade; drop table _sqlx_migrations;", schemas.join(", "));
+        sqlx::raw_sql(AssertSqlSafe(drop)).execute(pool).await.unwrap();
         let nodes = (0..4).map(|_| pulsegate_projections::migrate(pool));
         for node in futures_util::future::join_all(nodes).await {
             node.unwrap();
         }
         pulsegate_projections::migrate(pool).await.unwrap();
-        let installed: Vec<(String, i32, String)> =
-            sqlx::query_as("select name, version, detail from pulsegate.projection_history where what = 'installed'")
-                .fetch_all(pool)
-                .await
-                .unwrap();
-        assert_eq!(installed, [("active_sessions".to_owned(), 1, "live".to_owned())]);
+        let installed: Vec<(String, i32, String)> = sqlx::query_as(
+            "select name, version, detail from pulsegate.projection_history where what = 'installed' order by id",
+        )
+        .fetch_all(pool)
+        .await
+        .unwrap();
+        let each = |one: &&Registered| (one.name.to_owned(), one.version, "live".to_owned());
+        assert_eq!(installed, REGISTERED.iter().map(each).collect::<Vec<_>>());
     })
     .await;
 }
