@@ -41,6 +41,11 @@ impl Reads {
         question: &licensing::Question,
         catalog: &CatalogView,
     ) -> Result<licensing::Report, Problem> {
+        // Without its contracts a report would be wrong and look right.
+        if !catalog.is_whole() {
+            return Err(Problem::new(ProblemKind::Unavailable, "the catalog has not been read to its end yet")
+                .retry_after(RETRY_AFTER_S));
+        }
         let terms = |titles: &[String]| {
             catalog.read_at(|catalog, next_offset| Terms::of(catalog, next_offset, titles, &question.period))
         };

@@ -33,6 +33,8 @@ struct Shared {
     /// The same policies as in `catalog`, to be had without a lock by folds.
     policies: ArcSwap<PolicySet>,
     next_offset: watch::Sender<i64>,
+    /// Whether it was at the topic's end once.
+    is_whole: AtomicBool,
     consumer: BaseConsumer<ReaderContext>,
     topic: String,
     stop: AtomicBool,
@@ -52,6 +54,7 @@ impl CatalogView {
             policies: ArcSwap::new(Arc::clone(catalog.policies())),
             catalog: RwLock::new((catalog, 0)),
             next_offset: watch::Sender::new(0),
+            is_whole: AtomicBool::new(false),
             consumer,
             topic,
             stop: AtomicBool::new(false),
@@ -84,6 +87,12 @@ impl CatalogView {
     #[must_use]
     pub fn next_offset(&self) -> i64 {
         *self.shared.next_offset.borrow()
+    }
+
+    /// Whether it has been at the topic's end since it was started: before, what isn't in it may only not be read yet.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.shared.is_whole.load(Ordering::Acquire)
     }
 
     /// Waits until the record at `offset` has been read: a writer reads its own write.
@@ -160,6 +169,7 @@ impl Shared {
                 }
                 // A transaction's marker takes an offset and is no record: at the end is at the end.
                 Some(Err(KafkaError::PartitionEOF(_))) => {
+                    self.is_whole.store(true, Ordering::Release);
                     if let Some(position) = self.position() {
                         self.next_offset.send_if_modified(|next| {
                             let behind = *next < position;

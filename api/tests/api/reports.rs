@@ -1,4 +1,4 @@
-//! Reports and events over read models that were really folded; the log is away, so the catalog is empty.
+//! Reports and events over read models that were really folded, and a catalog that was really read.
 
 use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::time::Duration;
@@ -9,15 +9,19 @@ use futures_util::FutureExt as _;
 use http::{Request, StatusCode};
 use pulsegate_api::ApiSettings;
 use pulsegate_domain::time::Timestamp;
-use pulsegate_domain::topic::Topic;
+use pulsegate_domain::topic::{Topic, TopicNames};
 use pulsegate_projections::clickstream::Clickstream;
 use pulsegate_projections::licensing::Licensing;
 use pulsegate_projections::runner::{Projection, Record, Source, Worker};
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::producer::{FutureProducer, FutureRecord};
 use serde_json::json;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool};
 
-use crate::surface::{Answer, SESSION, ask_of, state_on};
+use crate::surface::{Answer, SESSION, ask_of, playback, state_on};
 
 /// 2026-10-31T23:59:30Z.
 const BEGIN_MS: i64 = 1_793_491_170_000;
@@ -85,6 +89,44 @@ fn clicked() -> Vec<(i64, String)> {
     (0..5).map(click).collect()
 }
 
+/// A catalog topic of its own, with a title and its contract; removed after the test.
+async fn with_a_catalog(pool: &PgPool, test: impl AsyncFnOnce(&Router)) {
+    let kafka = std::env::var("PULSEGATE_KAFKA_BOOTSTRAP").unwrap_or_else(|_| "127.0.0.1:9092".to_owned());
+    let mut client = ClientConfig::new();
+    client.set("bootstrap.servers", &kafka);
+    let admin: AdminClient<DefaultClientContext> = client.create().unwrap();
+    let topics = TopicNames::new(format!("api-test-{}-{}.", std::process::id(), chrono::Utc::now().timestamp_micros()));
+    let names = [topics.name(Topic::Catalog), topics.name(Topic::Playback)];
+    let made = names.each_ref().map(|name| NewTopic::new(name, 1, TopicReplication::Fixed(1)));
+    for made in admin.create_topics(&made, &AdminOptions::new()).await.unwrap() {
+        made.unwrap();
+    }
+    let producer: FutureProducer = client.create().unwrap();
+    for value in [
+        r#"{"id":"1","type":"pulsegate.catalog.title_registered.v1","data":
+            {"title_id":"film","name":"Film","content_kind":"vod","rights_holder_id":"orvessa"}}"#,
+        r#"{"id":"2","type":"pulsegate.catalog.contract_registered.v1","data":
+            {"contract_id":"c-1","rights_holder_id":"orvessa","valid_from":"2026-11-01","view_threshold_ms":60000}}"#,
+    ] {
+        let record = FutureRecord::<str, str>::to(&names[0]).partition(0).payload(value);
+        producer.send(record, Duration::from_secs(30)).await.unwrap();
+    }
+    let log = playback(&kafka, topics);
+    assert!(log.0.catalog().caught_up(Duration::from_secs(30)).await);
+    // At the end a moment after the last record.
+    let begun = std::time::Instant::now();
+    while !log.0.catalog().is_whole() && begun.elapsed() < Duration::from_secs(30) {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(log.0.catalog().is_whole());
+    let router = pulsegate_api::router(state_on(pool.clone(), &log, ApiSettings::default()));
+    let outcome = AssertUnwindSafe(test(&router)).catch_unwind().await;
+    admin.delete_topics(&names.each_ref().map(String::as_str), &AdminOptions::new()).await.unwrap();
+    if let Err(panic) = outcome {
+        resume_unwind(panic);
+    }
+}
+
 async fn get(router: &Router, path: &str) -> Answer {
     ask_of(router.clone(), Request::get(path).body(Body::empty()).unwrap()).await
 }
@@ -93,37 +135,56 @@ async fn get(router: &Router, path: &str) -> Answer {
 async fn a_licensing_report_is_answered_as_json_and_as_a_table() {
     on_a_database(async |pool| {
         fold(Licensing, pool, Topic::Playback, watched()).await;
-        let router = pulsegate_api::router(state_on(pool.clone(), ApiSettings::default()));
-        let answer = get(&router, "/v1/reports/licensing?period=2026-10").await;
-        assert_eq!(answer.status, StatusCode::OK, "{:?}", answer.body);
-        let row = json!({
-            "period": "2026-10", "rights_holder_id": null, "contract_id": null, "title_id": "film", "territory": "DE",
-            "plays": 1, "qualified_views": 0, "watched_ms": 20_000, "aged_ms": 0, "content_ms": 20_000,
-            "distinct_accounts": 1, "peak_concurrent": 1
-        });
-        let report = json!({
-            "period": "2026-10", "rows": [row],
-            "totals": {
-                "of_rows":
-                    {"plays": 1, "qualified_views": 0, "watched_ms": 20_000, "aged_ms": 0, "content_ms": 20_000},
-                "of_plays":
-                    {"plays": 1, "watched_ms": 20_000, "aged_ms": 0, "content_ms": 20_000, "distinct_accounts": 1}
-            },
-            "inferred_sessions": 0,
-            "as_of": [{"topic": "playback", "partition": 0, "offset": 6}]
-        });
-        assert_eq!(answer.json(), report);
+        with_a_catalog(pool, async |router| {
+            let answer = get(router, "/v1/reports/licensing?period=2026-10").await;
+            assert_eq!(answer.status, StatusCode::OK, "{:?}", answer.body);
+            // The contract is of November.
+            let row = json!({
+                "period": "2026-10", "rights_holder_id": "orvessa", "contract_id": null, "title_id": "film",
+                "territory": "DE", "plays": 1, "qualified_views": 0, "watched_ms": 20_000, "aged_ms": 0,
+                "content_ms": 20_000, "distinct_accounts": 1, "peak_concurrent": 1
+            });
+            let report = json!({
+                "period": "2026-10", "rows": [row],
+                "totals": {
+                    "of_rows":
+                        {"plays": 1, "qualified_views": 0, "watched_ms": 20_000, "aged_ms": 0, "content_ms": 20_000},
+                    "of_plays":
+                        {"plays": 1, "watched_ms": 20_000, "aged_ms": 0, "content_ms": 20_000, "distinct_accounts": 1}
+                },
+                "inferred_sessions": 0,
+                "as_of": [
+                    {"topic": "catalog", "partition": 0, "offset": 1}, {"topic": "playback", "partition": 0, "offset": 6}
+                ]
+            });
+            assert_eq!(answer.json(), report);
 
-        let table = get(&router, "/v1/reports/licensing?period=2026-11-01&format=csv&territory=DE").await;
-        assert_eq!(table.header("content-type"), "text/csv; charset=utf-8");
-        assert_eq!(table.header("pulsegate-as-of"), "playback/0@6");
-        assert_eq!(
-            table.body,
-            "period,rights_holder_id,contract_id,title_id,territory,plays,qualified_views,watched_ms,aged_ms,content_ms,\
-             distinct_accounts,peak_concurrent\r\n2026-11-01,,,film,DE,0,1,40000,0,40000,1,1\r\n"
-        );
-        let other = get(&router, "/v1/reports/licensing?period=2026-10&rights_holder=ada").await.json();
-        assert_eq!((&other["rows"], &other["totals"]["of_plays"]["plays"]), (&json!([]), &json!(0)));
+            let table = get(router, "/v1/reports/licensing?period=2026-11-01&format=csv&territory=DE").await;
+            assert_eq!(table.header("content-type"), "text/csv; charset=utf-8");
+            assert_eq!(table.header("pulsegate-as-of"), "catalog/0@1, playback/0@6");
+            assert_eq!(
+                table.body,
+                "period,rights_holder_id,contract_id,title_id,territory,plays,qualified_views,watched_ms,aged_ms,\
+                 content_ms,distinct_accounts,peak_concurrent\r\n\
+                 2026-11-01,orvessa,c-1,film,DE,0,1,40000,0,40000,1,1\r\n"
+            );
+            let other = get(router, "/v1/reports/licensing?period=2026-10&rights_holder=ada").await.json();
+            assert_eq!((&other["rows"], &other["totals"]["of_plays"]["plays"]), (&json!([]), &json!(0)));
+        })
+        .await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_catalog_there_is_no_report() {
+    on_a_database(async |pool| {
+        let away = playback("127.0.0.1:1", TopicNames::new("nowhere."));
+        let router = pulsegate_api::router(state_on(pool.clone(), &away, ApiSettings::default()));
+        let answer = get(&router, "/v1/reports/licensing?period=2026-10").await;
+        assert_eq!((answer.status, answer.header("retry-after")), (StatusCode::SERVICE_UNAVAILABLE, "1"));
+        answer.problem("unavailable");
+        assert_eq!(get(&router, "/v1/reports/clickstream?period=2026-10").await.status, StatusCode::OK);
     })
     .await;
 }
@@ -132,7 +193,8 @@ async fn a_licensing_report_is_answered_as_json_and_as_a_table() {
 async fn clickstream_is_counted_and_found_page_by_page() {
     on_a_database(async |pool| {
         fold(Clickstream, pool, Topic::Clickstream, clicked()).await;
-        let router = pulsegate_api::router(state_on(pool.clone(), ApiSettings::default()));
+        let away = playback("127.0.0.1:1", TopicNames::new("nowhere."));
+        let router = pulsegate_api::router(state_on(pool.clone(), &away, ApiSettings::default()));
         let counts = get(&router, "/v1/reports/clickstream?period=2026-11").await.json();
         assert_eq!((&counts["by"], &counts["events"]), (&json!("day"), &json!(4)));
         assert_eq!(counts["rows"], json!([{"at": "2026-11-01T00:00:00Z", "name": "search", "events": 4}]));

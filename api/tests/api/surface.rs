@@ -25,9 +25,12 @@ pub(crate) const START: &str = r#"{"device_id":"tv-1","title_id":"t-1"}"#;
 /// Nothing listens there.
 const NOWHERE: &str = "127.0.0.1:1";
 
-static PLAYBACK: LazyLock<(Playback, ReaderSettings)> = LazyLock::new(|| {
-    let topics = TopicNames::new("nowhere.");
-    let mut log = LogSettings::new(NOWHERE, topics.clone());
+static PLAYBACK: LazyLock<(Playback, ReaderSettings)> =
+    LazyLock::new(|| playback(NOWHERE, TopicNames::new("nowhere.")));
+
+/// Playback over a log, away or not.
+pub(crate) fn playback(kafka: &str, topics: TopicNames) -> (Playback, ReaderSettings) {
+    let mut log = LogSettings::new(kafka, topics.clone());
     log.ack_timeout = Duration::from_millis(100);
     let reader = ReaderSettings { client: log.client.clone(), topics, partitions: log.partitions };
     let catalog = CatalogView::start(&reader).unwrap();
@@ -35,19 +38,22 @@ static PLAYBACK: LazyLock<(Playback, ReaderSettings)> = LazyLock::new(|| {
     let events = EventLog::connect(&log).unwrap();
     let settings = PlaybackSettings { replay_wait: Duration::from_millis(100), ..PlaybackSettings::default() };
     (Playback::new(events, view, catalog, log, settings), reader)
-});
+}
 
 pub(crate) fn state(settings: ApiSettings) -> ApiState {
     let pool = PgPoolOptions::new()
         .acquire_timeout(Duration::from_millis(200))
         .connect_lazy(&format!("postgres://nobody@{NOWHERE}/nothing"))
         .unwrap();
-    state_on(pool, settings)
+    state_on(pool, &PLAYBACK, settings)
 }
 
-/// The same with a database that is there.
-pub(crate) fn state_on(pool: PgPool, settings: ApiSettings) -> ApiState {
-    let (playback, reader) = &*PLAYBACK;
+/// The same over a database that is there.
+pub(crate) fn state_on(
+    pool: PgPool,
+    (playback, reader): &(Playback, ReaderSettings),
+    settings: ApiSettings,
+) -> ApiState {
     ApiState::new(playback.clone(), Reads::new(pool, reader.clone()), settings)
 }
 

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::multirange;
 
 /// How many sessions of one partition are kept before those that were quiet longest are let go.
-const SESSIONS_MAX: usize = 60_000;
+const SESSIONS_MAX: usize = 40_000;
 
 /// A session: ids that a player chose may be the same in two accounts.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
