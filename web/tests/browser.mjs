@@ -4,7 +4,7 @@
 import { existsSync, mkdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { chromium } from 'playwright-core';
-import { serveMock } from './mock.mjs';
+import { serveMock, someBuilds } from './mock.mjs';
 
 const ARTIFACTS = fileURLToPath(new URL('../../tests/artifacts/', import.meta.url));
 const CHROMIUM = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'];
@@ -185,6 +185,45 @@ async function scenario(browser, base) {
   await until('the live page recovers', () => live.locator('#notice').isHidden());
   complaints.splice(0, complaints.length, ...complaints.filter((complaint) => !/ERR_INTERNET_DISCONNECTED/.test(complaint)));
   ok('an outage is said with its time, stops nobody, and is over when it is over');
+
+  const projections = await context.newPage();
+  await projections.goto(`${base}/projections`);
+  const known = projections.locator('.projection');
+  await until('the page lists projections', async () => (await known.count()) > 0);
+  const sessions = projections.locator('section[aria-labelledby="title-active_sessions"]');
+  await until('active_sessions says its state, lag and rate', async () => {
+    const shown = await sessions.innerText();
+    return [/\blive\b/, /version 1/, /\d events?\b/, /\/ s/, /nothing waits/].every((words) => words.test(shown)) || shown;
+  });
+  await until('it is said as of when', async () => /^as of \d\d:\d\d:\d\d$/.test(await text(projections, 'freshness-text')));
+  await sessions.locator('summary').first().focus();
+  await projections.keyboard.press('Enter');
+  await until('its partitions open by keyboard', async () => (await sessions.locator('tbody tr').first().innerText()).includes('playback'));
+  ok('the projections page says how far each is, and opens by keyboard');
+  await shots(projections, 'projections');
+
+  // What a node of a test can't be brought to say: a rebuild under way, nothing at all, a database that is away.
+  const instead = (answer) => projections.route('**/v1/projections', (route) => route.fulfill(answer));
+  await instead({ json: { projections: someBuilds() } });
+  const licensing = projections.locator('section[aria-labelledby="title-licensing"]');
+  await until('a rebuild says how far it is', async () => {
+    const shown = await licensing.innerText();
+    return [/licensing_v3\s*building/, /folding: 4\d\.\d %/, /records? to go/, /3\s*their keys wait/, /deadlock detected/].every((words) => words.test(shown)) || shown;
+  });
+  await licensing.locator('summary').last().click();
+  await until('the history opens', async () => (await licensing.locator('.history li').count()) === 3);
+  ok('a rebuild shows its progress beside the live build, and what was done stands in the history');
+  await shots(projections, 'projections-rebuild');
+  await instead({ json: { projections: [] } });
+  await until('it is said that there is none', async () => /pulsegate migrate/.test(await text(projections, 'projections')));
+  await instead({ status: 503, contentType: 'application/problem+json', json: { status: 503, code: 'unavailable' } });
+  await until('it is said that the database is away', async () => /database hasn't answered since/.test(await text(projections, 'notice')));
+  await shots(projections, 'projections-unreachable');
+  await projections.unroute('**/v1/projections');
+  await until('the page recovers', () => projections.locator('#notice').isHidden());
+  await projections.close();
+  complaints.splice(0, complaints.length, ...complaints.filter((complaint) => !/status of 503/.test(complaint)));
+  ok('no projection, and no database, are said as what they are');
 
   const docs = await context.newPage();
   await docs.goto(`${base}/docs`);

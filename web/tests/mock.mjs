@@ -44,6 +44,61 @@ const DESCRIPTION = {
   components: { schemas: { Verdict: { type: 'object', properties: { decision: { enum: ['allow', 'block'] }, reason: { type: ['string', 'null'] }, in_use: { type: 'integer' }, max: { type: 'integer' } } } } },
 };
 
+const PARTITIONS = 4;
+
+/** A build in which every partition has folded `ratio` of a log of `end` records. */
+function someBuild(name, version, state, ratio, end, over = {}) {
+  const now = Date.now();
+  const partitions = Array.from({ length: PARTITIONS }, (_, partition) => ({
+    topic: name === 'clickstream' ? 'clickstream' : 'playback',
+    partition,
+    next_offset: Math.round(end * ratio) - (ratio < 1 ? partition * 900 : 0),
+    end_offset: end,
+    clock: new Date(now - (1 - ratio) * 86_400_000).toISOString(),
+  }));
+  const build = { name, version, build: `${name}_v${version}`, state, switched_at: null, parked: 0, skipped: 0, last_error: null, last_error_at: null, updated_at: new Date(now).toISOString(), partitions, history: [], ...over };
+  judge(build);
+  return build;
+}
+
+function judge(build) {
+  for (const partition of build.partitions) {
+    partition.lag_events = partition.end_offset - partition.next_offset;
+    partition.lag_seconds = partition.lag_events === 0 ? 0 : (Date.now() - Date.parse(partition.clock)) / 1_000;
+  }
+  build.lag_events = build.partitions.reduce((sum, { lag_events }) => sum + lag_events, 0);
+  build.lag_seconds = Math.max(...build.partitions.map(({ lag_seconds }) => lag_seconds));
+}
+
+/** What is being built gets further each time that it is asked about. */
+function goOn(build) {
+  if (build.state !== 'building') return;
+  for (const partition of build.partitions) partition.next_offset = Math.min(partition.end_offset, partition.next_offset + 40_000);
+  build.updated_at = new Date().toISOString();
+  judge(build);
+}
+
+export function someBuilds() {
+  const ago = (minutes) => new Date(Date.now() - minutes * 60_000).toISOString();
+  return [
+    someBuild('active_sessions', 1, 'live', 1, 1_204_118, { switched_at: ago(60 * 24 * 9), history: [{ at: ago(60 * 24 * 9), what: 'installed', detail: 'live' }] }),
+    someBuild('licensing', 2, 'live', 0.99999, 1_204_118, {
+      switched_at: ago(60 * 26),
+      parked: 3,
+      last_error: 'database: deadlock detected',
+      last_error_at: ago(4),
+      history: [
+        { at: ago(60 * 26), what: 'switched', detail: 'verified at one offset vector, 1 204 002 rows', build: 'licensing_v2' },
+        { at: ago(60 * 27), what: 'verified', build: 'licensing_v2' },
+        { at: ago(60 * 24 * 9), what: 'installed', detail: 'live', build: 'licensing_v1' },
+      ],
+    }),
+    someBuild('licensing', 3, 'building', 0.41, 1_204_118, { build: 'licensing_v3', phase: 'folding' }),
+    someBuild('licensing', 1, 'retired', 0.9, 1_204_118, { build: 'licensing_v1' }),
+    someBuild('clickstream', 1, 'live', 1, 88_104, { switched_at: ago(60 * 24 * 9) }),
+  ];
+}
+
 export async function serveMock(port = 0) {
   const sessions = new Map();
   const decisions = [];
@@ -144,8 +199,14 @@ export async function serveMock(port = 0) {
     };
   }
 
+  const builds = someBuilds();
+
   function answer(method, path, body) {
     if (path === '/v1/live') return [200, live()];
+    if (path === '/v1/projections') {
+      builds.forEach(goOn);
+      return [200, { projections: builds }];
+    }
     if (path === '/v1/heartbeats') {
       for (const beat of body.heartbeats) if ((beat.age_ms ?? 0) < LEASE_MS) seen(beat.account_id, beat, beat.session_id);
       return [200, { accepted: body.heartbeats.length, rejected: [] }];
@@ -181,7 +242,7 @@ export async function serveMock(port = 0) {
   }
 
   async function file(path, response) {
-    const name = { '/': 'index.html', '/player': 'player.html', '/docs': 'docs.html' }[path] ?? normalize(path).replace(/^\/+/, '');
+    const name = { '/': 'index.html', '/player': 'player.html', '/projections': 'projections.html', '/docs': 'docs.html' }[path] ?? normalize(path).replace(/^\/+/, '');
     const bytes = path === '/openapi.json' ? JSON.stringify(DESCRIPTION) : await readFile(join(DIST, name)).catch(() => null);
     if (!bytes) return void response.writeHead(404).end('not found');
     response.writeHead(200, {

@@ -22,8 +22,17 @@ use crate::problem::{Problem, ProblemKind};
 use crate::state::ApiState;
 
 /// The routes here, for the measures.
-pub(crate) const PATHS: &[&str] =
-    &["/", "/player", "/docs", "/clip.webm", "/assets/{*file}", "/sdk/{*file}", "/openapi.json", "/problems/{code}"];
+pub(crate) const PATHS: &[&str] = &[
+    "/",
+    "/player",
+    "/projections",
+    "/docs",
+    "/clip.webm",
+    "/assets/{*file}",
+    "/sdk/{*file}",
+    "/openapi.json",
+    "/problems/{code}",
+];
 
 /// Nothing but our own files: no inline script or style, no other origin.
 const OWN_FILES: HeaderValue = HeaderValue::from_static(
@@ -48,6 +57,7 @@ pub(crate) fn routes() -> Router<ApiState> {
     Router::new()
         .route("/", get(|headers: HeaderMap| async move { file("index.html", &headers) }))
         .route("/player", get(|headers: HeaderMap| async move { file("player.html", &headers) }))
+        .route("/projections", get(|headers: HeaderMap| async move { file("projections.html", &headers) }))
         .route("/docs", get(|headers: HeaderMap| async move { file("docs.html", &headers) }))
         .route("/clip.webm", get(by_path))
         .route("/assets/{*file}", get(by_path))
