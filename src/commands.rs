@@ -5,8 +5,10 @@
 mod dead_letters;
 mod events;
 mod projection;
+mod resend;
 mod serve;
 mod telemetry;
+mod topic_reader;
 
 use std::process::ExitCode;
 
@@ -46,10 +48,7 @@ enum Command {
     /// Look at projections, build them anew, switch between builds
     #[command(subcommand)]
     Projection(projection::ProjectionCommand),
-    /// What could not be folded, and what becomes of it
-    #[command(subcommand)]
-    DeadLetters(dead_letters::DeadLettersCommand),
-    /// Look at the log
+    /// Look at the log, and send in again what was refused
     #[command(subcommand)]
     Events(events::EventsCommand),
     /// Viewers over HTTP, seeded, with misbehaving players

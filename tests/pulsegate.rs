@@ -25,3 +25,5 @@ mod races;
 mod recount;
 #[path = "pulsegate/workers.rs"]
 mod workers;
+#[path = "pulsegate/resend.rs"]
+mod resend;

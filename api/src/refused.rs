@@ -6,8 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use chrono::Utc;
 use pulsegate_domain::time::Timestamp;
-use pulsegate_write_side::rejected::Rejected;
-use pulsegate_write_side::request::{INVALID, ItemError};
+use pulsegate_write_side::rejected::{RejectReason, Rejected};
+use pulsegate_write_side::request::ItemError;
 
 use crate::problem::Problem;
 use crate::state::ApiState;
@@ -21,7 +21,7 @@ pub(crate) fn whole(path: &str, body: &Bytes, problem: &Problem) -> Rejected {
     let key = path.strip_prefix("/v1/accounts/").and_then(|rest| rest.split('/').next());
     Rejected {
         key: key.map(|key| key.as_bytes().to_vec()),
-        reason: problem.kind().code().to_owned(),
+        reason: RejectReason::of_code(problem.kind().code()),
         source: path[..path.floor_char_boundary(SOURCE_LEN_MAX)].to_owned(),
         index: None,
         detail: problem.detail().to_owned(),
@@ -29,6 +29,7 @@ pub(crate) fn whole(path: &str, body: &Bytes, problem: &Problem) -> Rejected {
         received_at: Timestamp::from(Utc::now()),
         original: body.to_vec(),
         cut_from: None,
+        resent: None,
     }
 }
 
@@ -37,7 +38,7 @@ pub(crate) fn items(source: &str, items: &[ItemError]) -> Vec<Rejected> {
     let received_at = Timestamp::from(Utc::now());
     let refused = items.iter().map(|item| Rejected {
         key: item.key.as_ref().map(|key| key.as_bytes().to_vec()),
-        reason: INVALID.to_owned(),
+        reason: RejectReason::Invalid,
         source: source.to_owned(),
         index: Some(item.index),
         detail: item.detail.clone(),
@@ -45,6 +46,7 @@ pub(crate) fn items(source: &str, items: &[ItemError]) -> Vec<Rejected> {
         received_at,
         original: item.original.as_bytes().to_vec(),
         cut_from: None,
+        resent: None,
     });
     refused.collect()
 }
@@ -65,4 +67,21 @@ pub(crate) fn keep(api: &ApiState, refused: Vec<Rejected>) {
         }
         drop(slot);
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use http::StatusCode;
+
+    use super::*;
+    use crate::problem::ProblemKind;
+
+    #[test]
+    fn whatever_is_kept_has_a_reason_of_its_own() {
+        let is_kept =
+            |kind: &&ProblemKind| matches!(kind.status(), StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY);
+        for kind in ProblemKind::ALL.iter().filter(is_kept) {
+            assert_eq!(RejectReason::of_code(kind.code()).code(), kind.code());
+        }
+    }
 }

@@ -1,30 +1,35 @@
-//! `pulsegate events`: look at the log as it is.
+//! `pulsegate events`: look at the log as it is, and send in again what it refused.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context as _, bail};
 use chrono::{DateTime, SecondsFormat, Utc};
 use clap::{Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use pulsegate_domain::topic::{Topic, partition_of};
-use pulsegate_projections::reader::ReaderContext;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::Offset;
+use rdkafka::consumer::Consumer as _;
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
-use rdkafka::{Offset, TopicPartitionList};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use super::resend::{self, ResendArgs};
 use super::telemetry;
+use super::topic_reader::{BROKER_TIMEOUT, POLL, TopicReader};
 use crate::config::Config;
-
-const POLL: Duration = Duration::from_millis(100);
-const BROKER_TIMEOUT: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum EventsCommand {
+    #[command(flatten)]
+    Look(LookCommand),
+    Resend(ResendArgs),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum LookCommand {
     /// Print events as they arrive
     Tail {
         #[arg(value_enum, default_value = "playback")]
@@ -83,18 +88,22 @@ impl From<TopicName> for Topic {
 
 /// Runs one of the commands; reading blocks, so it has a thread of its own.
 pub(crate) async fn run(config: &Config, command: EventsCommand) -> anyhow::Result<ExitCode> {
+    let command = match command {
+        EventsCommand::Look(command) => command,
+        EventsCommand::Resend(args) => return resend::run(config, args).await,
+    };
     let config = config.clone();
     let (stop, stopped) = std::sync::mpsc::channel::<()>();
     let reading = tokio::task::spawn_blocking(move || {
         let stopped = || !matches!(stopped.try_recv(), Err(std::sync::mpsc::TryRecvError::Empty));
         match command {
-            EventsCommand::Tail { topic, key, from_beginning, until_end, json } => {
+            LookCommand::Tail { topic, key, from_beginning, until_end, json } => {
                 tail(&config, topic.into(), &Tail { key, from_beginning, until_end, json }, stopped)
             }
-            EventsCommand::Show { topic, partition, offset, json } => {
+            LookCommand::Show { topic, partition, offset, json } => {
                 show(&config, topic.into(), partition, offset, json)
             }
-            EventsCommand::Count { topic, json } => count(&config, topic.into(), json, stopped),
+            LookCommand::Count { topic, json } => count(&config, topic.into(), json, stopped),
         }
     });
     tokio::pin!(reading);
@@ -106,53 +115,6 @@ pub(crate) async fn run(config: &Config, command: EventsCommand) -> anyhow::Resu
         }
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// A topic read by hand: outside of any group, nothing committed.
-struct TopicReader {
-    consumer: BaseConsumer<ReaderContext>,
-    topic: String,
-    ends: BTreeMap<i32, i64>,
-    beginnings: BTreeMap<i32, i64>,
-}
-
-impl TopicReader {
-    fn open(config: &Config, topic: Topic) -> anyhow::Result<Self> {
-        let topic = config.topics.name(topic);
-        let consumer: BaseConsumer<ReaderContext> = config
-            .kafka
-            .clone()
-            .set("group.id", format!("{}events", config.topics.prefix()))
-            .set("enable.auto.commit", "false")
-            .set("enable.partition.eof", "true")
-            .set("auto.offset.reset", "error")
-            .set("fetch.queue.backoff.ms", "5")
-            .create_with_context(ReaderContext)?;
-        let metadata =
-            consumer.fetch_metadata(Some(&topic), BROKER_TIMEOUT).context("failed to reach Kafka for metadata")?;
-        let found = metadata.topics().iter().find(|known| known.name() == topic && known.error().is_none());
-        let Some(found) = found else { bail!("there is no topic {topic}") };
-        let mut ends = BTreeMap::new();
-        let mut beginnings = BTreeMap::new();
-        for partition in found.partitions() {
-            let (low, high) = consumer
-                .fetch_watermarks(&topic, partition.id(), BROKER_TIMEOUT)
-                .with_context(|| format!("failed to read the ends of {topic}/{}", partition.id()))?;
-            ends.insert(partition.id(), high);
-            beginnings.insert(partition.id(), low);
-        }
-        Ok(Self { consumer, topic, ends, beginnings })
-    }
-
-    fn assign(&self, from: impl Fn(i32) -> Option<Offset>) -> anyhow::Result<()> {
-        let mut list = TopicPartitionList::new();
-        for partition in self.ends.keys() {
-            if let Some(offset) = from(*partition) {
-                list.add_partition_offset(&self.topic, *partition, offset)?;
-            }
-        }
-        Ok(self.consumer.assign(&list)?)
-    }
 }
 
 struct Tail {
@@ -306,38 +268,19 @@ fn count(config: &Config, topic: Topic, json: bool, stopped: impl Fn() -> bool) 
     }
 
     let reader = TopicReader::open(config, topic)?;
-    reader.assign(|partition| Some(Offset::Offset(reader.beginnings[&partition])))?;
     let mut counts = Counts { topic: reader.topic.clone(), next_offsets: reader.ends.clone(), ..Counts::default() };
-    let total: i64 = reader.ends.iter().map(|(partition, end)| end - reader.beginnings[partition]).sum();
-    let progress = ProgressBar::new(u64::try_from(total).unwrap_or_default());
+    let progress = ProgressBar::new(reader.distance(&reader.beginnings));
     progress.set_style(ProgressStyle::with_template("{bar:40} {pos}/{len} {per_sec} {eta}")?);
-    let mut open: Vec<_> =
-        reader.ends.iter().filter(|(id, end)| reader.beginnings[id] < **end).map(|(id, _)| *id).collect();
-    while !open.is_empty() && !stopped() {
-        match reader.consumer.poll(POLL) {
-            Some(Ok(message)) => {
-                let end = reader.ends[&message.partition()];
-                // What is appended while it is counted is not counted.
-                if message.offset() < end {
-                    let payload = message.payload().unwrap_or_default();
-                    let kind = serde_json::from_slice::<Kind<'_>>(payload)
-                        .map_or_else(|_| "(unreadable)".to_owned(), |known| known.kind.into_owned());
-                    *counts.by_type.entry(kind).or_default() += 1;
-                    counts.events += 1;
-                    progress.inc(1);
-                }
-                if message.offset() + 1 >= end {
-                    open.retain(|partition| *partition != message.partition());
-                }
-            }
-            Some(Err(KafkaError::PartitionEOF(partition))) => open.retain(|known| *known != partition),
-            Some(Err(error)) => eprintln!("pulsegate: {error}"),
-            None => {}
-        }
-    }
+    let is_whole = reader.read_to_the_ends(&reader.beginnings, |message| {
+        let kind = serde_json::from_slice::<Kind<'_>>(message.payload().unwrap_or_default())
+            .map_or_else(|_| "(unreadable)".to_owned(), |known| known.kind.into_owned());
+        *counts.by_type.entry(kind).or_default() += 1;
+        counts.events += 1;
+        progress.inc(1);
+        Ok(!stopped())
+    })?;
     progress.finish_and_clear();
-    reader.consumer.unassign()?;
-    if !open.is_empty() {
+    if !is_whole {
         bail!("stopped before the end");
     }
     if json {

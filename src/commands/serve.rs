@@ -30,11 +30,11 @@ use super::telemetry;
 use crate::config::Config;
 
 /// How long a start waits for Kafka and PostgreSQL before it goes on with what it has.
-const START_WAIT: Duration = Duration::from_secs(10);
+pub(super) const START_WAIT: Duration = Duration::from_secs(10);
 /// How long a connection to PostgreSQL may take.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a stop waits for records under way to be acknowledged.
-const FLUSH_WAIT: Duration = Duration::from_secs(5);
+pub(super) const FLUSH_WAIT: Duration = Duration::from_secs(5);
 /// How long after a failure the topics are verified again.
 const VERIFY_AGAIN: Duration = Duration::from_secs(2);
 /// Most records under way to Kafka.
@@ -61,7 +61,8 @@ pub(crate) fn reader_settings(config: &Config) -> ReaderSettings {
     ReaderSettings { client: config.kafka.clone(), topics: config.topics.clone(), partitions: config.partitions }
 }
 
-fn log_settings(config: &Config) -> LogSettings {
+/// The writing side's settings.
+pub(crate) fn log_settings(config: &Config) -> LogSettings {
     LogSettings {
         client: config.kafka.clone(),
         topics: config.topics.clone(),

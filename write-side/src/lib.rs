@@ -2,7 +2,7 @@
 //!
 //! A request's bytes are parsed ([`request`]), stamped with the rules in force ([`stamp`]), put into an
 //! envelope ([`envelope`]) and appended to the log ([`log`]). What is refused goes to a topic of its own
-//! ([`rejected`]). One account is replayed through [`store`].
+//! ([`rejected`]), and is read once more when it is sent in again ([`resend`]). One account is replayed through [`store`].
 //!
 //! **Invariant:** nothing here folds, answers or keeps state of an account. What the write side needs to
 //! know of one is passed in.
@@ -15,6 +15,7 @@ pub mod record;
 pub mod rejected;
 mod replay;
 pub mod request;
+pub mod resend;
 pub mod settings;
 pub mod stamp;
 pub mod store;

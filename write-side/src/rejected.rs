@@ -3,7 +3,10 @@
 //! The record's value is what was received and nothing else; all that is known about the refusal stands
 //! in headers.
 
+mod reason;
+
 use std::borrow::Cow;
+use std::fmt;
 
 use pulsegate_domain::time::Timestamp;
 use pulsegate_domain::topic::Topic;
@@ -11,6 +14,8 @@ use rdkafka::message::{Headers as _, Message};
 
 use crate::problems::FieldProblem;
 use crate::record::Record;
+
+pub use reason::{RejectReason, UnknownReason};
 
 /// The largest original that is kept whole, in bytes: the largest body that is read at all.
 pub const ORIGINAL_LEN_MAX: usize = 1 << 20;
@@ -26,14 +31,47 @@ const DETAIL: &str = "pulsegate-detail";
 const PROBLEMS: &str = "pulsegate-problems";
 const RECEIVED_AT: &str = "pulsegate-received-at-ms";
 const CUT_FROM: &str = "pulsegate-cut-from-bytes";
+const RESENT_FROM: &str = "pulsegate-resent-from";
+const ATTEMPT: &str = "pulsegate-attempt";
+
+/// Where a record of the topic stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RejectedPlace {
+    /// The partition.
+    pub partition: i32,
+    /// The offset there.
+    pub offset: i64,
+}
+
+impl fmt::Display for RejectedPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.partition, self.offset)
+    }
+}
+
+impl RejectedPlace {
+    fn read(text: &str) -> Option<Self> {
+        let (partition, offset) = text.split_once('/')?;
+        Some(Self { partition: partition.parse().ok()?, offset: offset.parse().ok()? })
+    }
+}
+
+/// What was sent in again and refused again: it goes back to the topic as a record of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resent {
+    /// The record by which it was refused the first time.
+    pub from: RejectedPlace,
+    /// How often it has been sent in again.
+    pub attempt: u32,
+}
 
 /// Something that was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rejected {
     /// Its key as received, where known.
     pub key: Option<Vec<u8>>,
-    /// Why, as a code: `invalid`, `session-mismatch` …
-    pub reason: String,
+    /// Why, as a code.
+    pub reason: RejectReason,
     /// The route that it came in by.
     pub source: String,
     /// Its index, where it was part of a batch.
@@ -42,13 +80,15 @@ pub struct Rejected {
     pub detail: String,
     /// What is wrong with which field.
     pub problems: Vec<FieldProblem>,
-    /// When it was received.
+    /// When it was received, the first time.
     pub received_at: Timestamp,
     /// What was received: a whole body, or one item of a batch.
     pub original: Vec<u8>,
     /// How long the original was, in bytes, if it was too long to be kept whole. Such a one can't be sent
     /// in again.
     pub cut_from: Option<usize>,
+    /// Where it comes from, if it was sent in again and refused again.
+    pub resent: Option<Resent>,
 }
 
 impl Rejected {
@@ -62,7 +102,7 @@ impl Rejected {
         self.detail.truncate(self.detail.floor_char_boundary(DETAIL_LEN_MAX));
         self.problems.truncate(PROBLEMS_MAX);
         let mut headers = vec![
-            (REASON, owned(self.reason)),
+            (REASON, Cow::Borrowed(self.reason.code().as_bytes())),
             (SOURCE, owned(self.source)),
             (DETAIL, owned(self.detail)),
             (RECEIVED_AT, owned(self.received_at.millis().to_string())),
@@ -72,6 +112,10 @@ impl Rejected {
         }
         if let Some(length) = self.cut_from {
             headers.push((CUT_FROM, owned(length.to_string())));
+        }
+        if let Some(resent) = self.resent {
+            headers.push((RESENT_FROM, owned(resent.from.to_string())));
+            headers.push((ATTEMPT, owned(resent.attempt.to_string())));
         }
         if !self.problems.is_empty()
             && let Ok(problems) = serde_json::to_string(&self.problems)
@@ -91,9 +135,10 @@ impl Rejected {
         };
         let text = |name: &str| header(name).unwrap_or_default().to_owned();
         let received_at = header(RECEIVED_AT).and_then(|millis| millis.parse().ok());
+        let attempt = header(ATTEMPT).and_then(|attempt| attempt.parse().ok());
         Self {
             key: message.key().map(<[u8]>::to_vec),
-            reason: text(REASON),
+            reason: header(REASON).map_or(RejectReason::Unknown, RejectReason::of_code),
             source: text(SOURCE),
             index: header(INDEX).and_then(|index| index.parse().ok()),
             detail: text(DETAIL),
@@ -103,6 +148,10 @@ impl Rejected {
             ),
             original: message.payload().unwrap_or_default().to_vec(),
             cut_from: header(CUT_FROM).and_then(|length| length.parse().ok()),
+            resent: header(RESENT_FROM)
+                .and_then(RejectedPlace::read)
+                .zip(attempt)
+                .map(|(from, attempt)| Resent { from, attempt }),
         }
     }
 }
@@ -120,7 +169,7 @@ mod tests {
     fn rejected(original: Vec<u8>) -> Rejected {
         Rejected {
             key: Some(b"acc".to_vec()),
-            reason: "invalid".to_owned(),
+            reason: RejectReason::Invalid,
             source: "/v1/heartbeats".to_owned(),
             index: Some(3),
             detail: "ä".repeat(DETAIL_LEN_MAX),
@@ -128,6 +177,7 @@ mod tests {
             received_at: Timestamp::from_millis(1_795_380_423_120),
             original,
             cut_from: None,
+            resent: Some(Resent { from: RejectedPlace { partition: 3, offset: 1_042 }, attempt: 2 }),
         }
     }
 
@@ -159,8 +209,17 @@ mod tests {
         let record = Record { topic: Topic::Rejected, key: None, value: b"?".to_vec(), headers: Vec::new() };
         let read = Rejected::from_message(&message(record));
         assert_eq!(
-            (read.reason.as_str(), read.received_at, read.original),
-            ("", Timestamp::from_millis(5), b"?".to_vec())
+            (read.reason, read.received_at, read.original),
+            (RejectReason::Unknown, Timestamp::from_millis(5), b"?".to_vec())
         );
+    }
+
+    #[test]
+    fn each_reason_is_known_by_its_code() {
+        for reason in RejectReason::ALL {
+            assert_eq!(reason.code().parse(), Ok(*reason));
+        }
+        let error = "nonsense".parse::<RejectReason>().unwrap_err().to_string();
+        assert!(error.starts_with("\"nonsense\" is no reason; there are: malformed-json, "), "{error}");
     }
 }

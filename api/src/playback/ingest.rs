@@ -171,10 +171,10 @@ impl Playback {
 
     /// Keeps what was refused, with its bytes and why, so that it can be sent in again after a fix.
     pub async fn keep_rejected(&self, rejected: Rejected) {
-        let reason = rejected.reason.clone();
+        let reason = rejected.reason;
         if let Err(error) = self.inner.log.append(rejected.into_record()).await {
             metrics::counter!("pulsegate_rejected_lost_total").increment(1);
-            tracing::warn!(%error, reason, "what was refused could not be kept");
+            tracing::warn!(%error, %reason, "what was refused could not be kept");
         }
     }
 }

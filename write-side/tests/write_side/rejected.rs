@@ -2,7 +2,8 @@
 
 use pulsegate_domain::time::Timestamp;
 use pulsegate_domain::topic::Topic;
-use pulsegate_write_side::request::{INVALID, parse_heartbeat_batch};
+use pulsegate_write_side::rejected::RejectReason;
+use pulsegate_write_side::request::parse_heartbeat_batch;
 use pulsegate_write_side::{FieldProblem, Rejected};
 use rdkafka::message::Message as _;
 
@@ -16,7 +17,7 @@ async fn an_item_that_was_refused_comes_back_byte_for_byte() {
     let error = parse_heartbeat_batch(body.as_bytes()).unwrap().rejected.remove(0);
     let rejected = Rejected {
         key: error.key.map(String::into_bytes),
-        reason: INVALID.to_owned(),
+        reason: RejectReason::Invalid,
         source: "/v1/heartbeats".to_owned(),
         index: Some(error.index),
         detail: error.detail,
@@ -24,6 +25,7 @@ async fn an_item_that_was_refused_comes_back_byte_for_byte() {
         received_at: Timestamp::from_millis(1_795_380_423_120),
         original: error.original.into_bytes(),
         cut_from: None,
+        resent: None,
     };
     log.append(rejected.clone().into_record()).await.unwrap();
     let stored = read_all(&settings, Topic::Rejected).await;
@@ -36,7 +38,7 @@ async fn what_names_no_account_and_is_as_large_as_a_body_may_be_is_kept_too() {
     let (log, settings) = log().await;
     let rejected = Rejected {
         key: None,
-        reason: "not-json".to_owned(),
+        reason: RejectReason::MalformedJson,
         source: "/v1/clickstream".to_owned(),
         index: None,
         detail: String::new(),
@@ -44,6 +46,7 @@ async fn what_names_no_account_and_is_as_large_as_a_body_may_be_is_kept_too() {
         received_at: Timestamp::from_millis(0),
         original: b"[1,2,3]\n".repeat(1 << 17),
         cut_from: None,
+        resent: None,
     };
     log.append(rejected.clone().into_record()).await.unwrap();
     let stored = read_all(&settings, Topic::Rejected).await;
