@@ -4,16 +4,17 @@
 
 mod dead_letters;
 mod events;
+mod new;
 mod projection;
 mod resend;
 mod serve;
-mod telemetry;
 mod topic_reader;
 
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
+use pulsegate_service::{logs as telemetry, variables};
 
 use crate::config::Config;
 use crate::simulate::{self, SimulateArgs};
@@ -48,11 +49,17 @@ enum Command {
     /// Look at projections, build them anew, switch between builds
     #[command(subcommand)]
     Projection(projection::ProjectionCommand),
+    /// What could not be folded, and what becomes of it
+    #[command(subcommand)]
+    DeadLetters(dead_letters::DeadLettersCommand),
     /// Look at the log, and send in again what was refused
     #[command(subcommand)]
     Events(events::EventsCommand),
     /// Viewers over HTTP, seeded, with misbehaving players
     Simulate(SimulateArgs),
+    /// A new projection, or a new service
+    #[command(subcommand)]
+    New(new::NewCommand),
     /// Bring the database's schema up to date
     Migrate,
     /// Print what is in force, without secrets
@@ -65,7 +72,11 @@ enum Command {
 
 /// Runs the command that was asked for.
 pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
-    let config = match Config::read(&std::env::vars().filter(|(name, _)| name.starts_with("PULSEGATE_")).collect()) {
+    // A template needs no settings, and wrong ones are no reason not to make it.
+    if let Command::New(command) = cli.command {
+        return new::run(command);
+    }
+    let config = match Config::read(&variables::of_environment()) {
         Ok(config) => config,
         Err(problems) => {
             for problem in problems {
@@ -93,6 +104,7 @@ async fn dispatch(command: Command, config: Config) -> anyhow::Result<ExitCode> 
             let report = simulate::run(args, telemetry::stop_signal()).await?;
             Ok(if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
+        Command::New(command) => new::run(command),
         Command::Migrate => {
             let pool = serve::pool(&config)?;
             pulsegate_projections::migrate(&pool).await.context("failed to migrate the database")?;

@@ -1,13 +1,11 @@
 //! The HTTP surface: one file a resource, the problem table, `OpenAPI`, the pages.
 //!
-//! [`router`] makes the whole of it from an [`ApiState`], [`serve`] serves it until told to stop, and
-//! [`admin`] serves health and metrics on a thread of its own. What a request becomes in the log and how
+//! [`router`] makes the whole of it from an [`ApiState`], [`serve`] serves it until told to stop. What a request becomes in the log and how
 //! the fold answers it is [`playback`]'s.
 //!
 //! **Invariant:** a handler extracts, makes one call and answers. It holds no SQL, knows no rule and
 //! maps no error: [`problem`] does, in one table.
 
-pub mod admin;
 mod answer;
 mod body;
 mod extract;

@@ -19,6 +19,7 @@ use pulsegate_domain::ids::{AccountId, SessionId};
 use pulsegate_domain::time::Timestamp;
 use pulsegate_projections::catalog_view::CatalogView;
 use pulsegate_projections::hot_view::{AsOf, HotView, Live, Look};
+use pulsegate_service::admin::Readiness;
 use pulsegate_write_side::EventLog;
 use pulsegate_write_side::envelope::{self, Origin};
 use pulsegate_write_side::request::{EvictRequest, HeartbeatRequest, StartRequest, StopRequest};
@@ -26,7 +27,7 @@ use pulsegate_write_side::settings::LogSettings;
 use pulsegate_write_side::stamp::{self, Known};
 use pulsegate_write_side::store::AccountStore;
 
-pub use answer::{AccountSessions, Answered, CommandError, Readiness, Stamp, Started};
+pub use answer::{AccountSessions, Answered, CommandError, Stamp, Started};
 pub use ingest::{BatchOutcome, ItemRejected, SignalOutcome};
 
 /// How playback answers.

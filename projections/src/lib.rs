@@ -15,6 +15,7 @@ pub mod registry;
 pub mod runner;
 pub mod sinks;
 pub mod switch;
+pub mod testing;
 pub mod verify;
 
 pub use registry::{MigrateError, migrate};

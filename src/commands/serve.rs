@@ -10,29 +10,25 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use pulsegate_api::admin::AdminServer;
-use pulsegate_api::playback::{Playback, PlaybackSettings, Readiness};
+use pulsegate_api::playback::{Playback, PlaybackSettings};
 use pulsegate_api::{ApiSettings, ApiState, Reads};
 use pulsegate_projections::catalog_view::CatalogView;
 use pulsegate_projections::hot_view::{HotView, Snapshot};
 use pulsegate_projections::reader::ReaderSettings;
 use pulsegate_projections::registry::{self, Dependencies, Registered};
-use pulsegate_projections::runner::RunError;
 use pulsegate_projections::{active_sessions, builds};
+use pulsegate_service::admin::Readiness;
+use pulsegate_service::process::{Process, supervise};
 use pulsegate_write_side::{EventLog, LogSettings, TopicsError, ensure_topics};
 use sqlx::PgPool;
-use sqlx::postgres::PgPoolOptions;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::telemetry;
 use crate::config::Config;
 
 /// How long a start waits for Kafka and PostgreSQL before it goes on with what it has.
 pub(super) const START_WAIT: Duration = Duration::from_secs(10);
-/// How long a connection to PostgreSQL may take.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a stop waits for records under way to be acknowledged.
 pub(super) const FLUSH_WAIT: Duration = Duration::from_secs(5);
 /// How long after a failure the topics are verified again.
@@ -49,16 +45,12 @@ pub(crate) struct Roles {
 
 /// A pool that connects when it is first asked.
 pub(crate) fn pool(config: &Config) -> anyhow::Result<PgPool> {
-    PgPoolOptions::new()
-        .max_connections(config.database_connections)
-        .acquire_timeout(ACQUIRE_TIMEOUT)
-        .connect_lazy(&config.database_url)
-        .context("failed to read PULSEGATE_DATABASE_URL")
+    config.pool().context("failed to read PULSEGATE_DATABASE_URL")
 }
 
 /// The reading side's settings.
 pub(crate) fn reader_settings(config: &Config) -> ReaderSettings {
-    ReaderSettings { client: config.kafka.clone(), topics: config.topics.clone(), partitions: config.partitions }
+    config.reader()
 }
 
 /// The writing side's settings.
@@ -75,39 +67,17 @@ pub(crate) fn log_settings(config: &Config) -> LogSettings {
 
 /// Runs the roles until told to stop.
 pub(crate) async fn run(config: Config, roles: Roles) -> anyhow::Result<ExitCode> {
-    telemetry::start_logging(&config);
-    let metrics = pulsegate_api::admin::install_metrics().context("failed to install the metrics recorder")?;
     let projections = chosen(roles.project)?;
-    // Bound before anything else is begun: a port that is taken should say so at once.
-    let admin_listener = std::net::TcpListener::bind(config.admin_listen)
-        .with_context(|| format!("failed to listen on PULSEGATE_ADMIN_LISTEN={}", config.admin_listen))?;
+    let health = Arc::new(Health::default());
+    let asked = Arc::clone(&health);
+    let process = Process::start(&config, Arc::new(move || asked.readiness()))?;
     let mut listener = None;
     if roles.api {
         let bound = TcpListener::bind(config.listen).await;
         listener = Some(bound.with_context(|| format!("failed to listen on PULSEGATE_LISTEN={}", config.listen))?);
     }
-    let health = Arc::new(Health::default());
-    let asked = Arc::clone(&health);
-    let admin = AdminServer::start(admin_listener, metrics, Arc::new(move || asked.readiness()))
-        .context("failed to serve the admin port")?;
-    tracing::info!(address = %admin.address(), "admin port: /livez, /readyz, /metrics");
-
-    let shutdown = CancellationToken::new();
-    let signalled = shutdown.clone();
-    tokio::spawn(async move {
-        telemetry::stop_signal().await;
-        tracing::info!("stopping");
-        signalled.cancel();
-    });
-    let served = tokio::select! {
-        biased;
-        served = serve(&config, &health, listener, projections, shutdown.clone()) => served,
-        () = overdue(&shutdown, config.shutdown_grace) => {
-            tracing::warn!(grace = ?config.shutdown_grace, "not everything ended within the grace");
-            Ok(())
-        }
-    };
-    drop(admin);
+    let shutdown = process.shutdown().clone();
+    let served = process.until_stopped(serve(&config, &health, listener, projections, shutdown)).await;
     match served {
         Err(error) if error.downcast_ref::<TopicsError>().is_some_and(is_mismatch) => {
             eprintln!("pulsegate: {error:#}");
@@ -115,11 +85,6 @@ pub(crate) async fn run(config: Config, roles: Roles) -> anyhow::Result<ExitCode
         }
         served => served.map(|()| ExitCode::SUCCESS),
     }
-}
-
-async fn overdue(shutdown: &CancellationToken, grace: Duration) {
-    shutdown.cancelled().await;
-    tokio::time::sleep(grace).await;
 }
 
 /// The projections of these names; all of them where none is named; none where the role isn't wanted.
@@ -230,23 +195,7 @@ async fn serve(
         tokio::task::spawn_blocking(move || view.stop()).await?;
     }
     tokio::task::spawn_blocking(move || catalog.stop()).await?;
-    ended
-}
-
-/// Waits for the stop; a role that ends by itself before is a failure.
-async fn supervise(tasks: &mut JoinSet<Result<(), RunError>>, shutdown: &CancellationToken) -> anyhow::Result<()> {
-    tokio::select! {
-        biased;
-        () = shutdown.cancelled() => Ok(()),
-        ended = tasks.join_next() => {
-            shutdown.cancel();
-            match ended {
-                Some(Ok(Ok(()))) | None => anyhow::bail!("a role ended by itself"),
-                Some(Ok(Err(error))) => Err(error).context("a projection ended by itself"),
-                Some(Err(panic)) => Err(panic).context("a role panicked"),
-            }
-        }
-    }
+    Ok(ended?)
 }
 
 const fn is_mismatch(error: &TopicsError) -> bool {

@@ -62,15 +62,6 @@ pub struct AccountSessions {
     pub stamp: Stamp,
 }
 
-/// Whether a node may be asked.
-#[derive(Clone, Debug)]
-pub struct Readiness {
-    /// It may.
-    pub ready: bool,
-    /// Why not.
-    pub reasons: Vec<String>,
-}
-
 /// Why a request isn't done. Each has one row in the table of problems.
 #[derive(Clone, Debug, Error)]
 pub enum CommandError {

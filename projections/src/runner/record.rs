@@ -176,7 +176,7 @@ impl Poisoned {
     }
 
     /// Each by its offset.
-    pub(super) fn into_map(self) -> BTreeMap<i64, Poison> {
+    pub(crate) fn into_map(self) -> BTreeMap<i64, Poison> {
         self.0
     }
 }

@@ -16,8 +16,6 @@ use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, Promet
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use crate::playback::Readiness;
-
 /// Upper bounds of the buckets of whatever ends in `_seconds`: from a check in memory to a request that
 /// waits for a broker.
 const SECONDS: [f64; 15] =
@@ -28,6 +26,15 @@ const COUNTS: [f64; 8] = [1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1_000.0, 10_000.0]
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 /// What Prometheus calls its text format.
 const EXPOSITION: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Whether a process may be sent requests.
+#[derive(Clone, Debug)]
+pub struct Readiness {
+    /// It may.
+    pub ready: bool,
+    /// Why not.
+    pub reasons: Vec<String>,
+}
 
 /// Asks whether this process may be sent requests.
 pub type ReadinessCheck = Arc<dyn Fn() -> Readiness + Send + Sync>;
