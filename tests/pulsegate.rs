@@ -23,7 +23,7 @@ mod pages;
 mod races;
 #[path = "pulsegate/recount.rs"]
 mod recount;
-#[path = "pulsegate/workers.rs"]
-mod workers;
 #[path = "pulsegate/resend.rs"]
 mod resend;
+#[path = "pulsegate/workers.rs"]
+mod workers;

@@ -16,7 +16,15 @@ export interface HistoryEntry {
   at: string;
   what: string;
   detail?: string | null;
-  build?: string | null;
+}
+
+/** A rebuild under way, or one that was stopped and can go on. */
+export interface Rebuild {
+  phase: string;
+  since?: string | null;
+  done_events: number;
+  total_events: number;
+  left_seconds?: number | null;
 }
 
 /** One build of a projection, as `GET /v1/projections` lists it. */
@@ -27,7 +35,8 @@ export interface Build {
   state: string;
   switched_at?: string | null;
   paused_at?: string | null;
-  phase?: string | null;
+  as_of?: string | null;
+  rebuild?: Rebuild | null;
   lag_events?: number | null;
   lag_seconds?: number | null;
   rate?: number | null;
@@ -80,16 +89,23 @@ export function lagInWords({ lag_events: events, lag_seconds: seconds }: Pick<Bu
   return { isUnknown: false, events: inEvents, seconds: inTime, sentence: seconds == null ? inEvents : `${inEvents}, ${inTime}` };
 }
 
-/** How much of the log a build has folded; null while the ends are unknown. */
-export function progressOf({ partitions }: Build): { ratio: number; left: number } | null {
-  let folded = 0;
-  let end = 0;
-  for (const partition of partitions) {
-    if (partition.end_offset == null) return null;
-    folded += Math.min(partition.next_offset, partition.end_offset);
-    end += partition.end_offset;
-  }
-  return partitions.length === 0 ? null : { ratio: end === 0 ? 1 : folded / end, left: end - folded };
+const PHASES: Record<string, string> = {
+  planning: 'is being planned',
+  filling: 'is being filled',
+  indexing: 'gets its indexes',
+  catching_up: 'catches up',
+};
+
+/** What a rebuild is doing, for people. */
+export function phaseInWords(phase: string): string {
+  return PHASES[phase] ?? phase;
+}
+
+/** How much of the log a rebuild has behind it, and how much before it. */
+export function progressOf({ rebuild }: Build): { ratio: number; left: number } | null {
+  if (rebuild == null) return null;
+  const { done_events: done, total_events: total } = rebuild;
+  return { ratio: total === 0 ? 1 : Math.min(done / total, 1), left: Math.max(total - done, 0) };
 }
 
 const WINDOW_MS = 10_000;

@@ -1,5 +1,5 @@
 import { byId, h, keyed, setText } from './dom.js';
-import { groups, lagInWords, progressOf, Rates, type Build, type Group, type HistoryEntry, type Partition } from './builds.js';
+import { groups, lagInWords, phaseInWords, progressOf, Rates, type Build, type Group, type HistoryEntry, type Partition } from './builds.js';
 import { clock, count, duration } from './words.js';
 
 const POLL_MS = 2_000;
@@ -58,7 +58,8 @@ class Panel {
     keyed(this.#others, others, keyOf, createBuild, updateBuild);
     setText(this.#partitionsTitle, partitionsInWords(lead.partitions));
     keyed(this.#partitions, lead.partitions, ({ topic, partition }) => `${topic}/${partition}`, createPartition, updatePartition);
-    const history = [lead, ...others].flatMap((one) => one.history ?? []).sort((a, b) => (a.at < b.at ? 1 : -1));
+    const history = [lead, ...others].flatMap((one) => (one.history ?? []).map((entry) => ({ ...entry, build: keyOf(one) })));
+    history.sort((a, b) => (a.at < b.at ? 1 : -1));
     this.#done.hidden = history.length === 0;
     setText(this.#historyTitle, `What was done to it: ${count(history.length, 'entry', 'entries')}`);
     keyed(this.#history, history, (entry) => JSON.stringify(entry), createEntry);
@@ -127,24 +128,24 @@ function updateBuild(element: HTMLElement, build: Build): void {
   const [, badge, words, bar] = [...element.children] as [Element, Element, Element, HTMLProgressElement];
   badge.className = `badge ${TONES[build.state] ?? ''}`;
   setText(badge, build.paused_at == null ? build.state : 'paused');
-  bar.hidden = build.state !== 'building';
+  const done = progressOf(build);
+  bar.hidden = done === null;
   const lag = lagInWords(build);
   const rate = rates.of(build);
   const parked = build.parked === 0 ? '' : ` · ${count(build.parked, 'record')} parked`;
   const trouble = build.last_error == null ? '' : ` · ${clock(build.last_error_at ?? '')}: ${build.last_error}`;
-  if (build.state !== 'building') {
+  if (done === null || build.rebuild == null) {
     const behind = build.state === 'retired' || build.state === 'copy' ? '' : ` · ${lag.sentence}`;
-    setText(words, `version ${build.version}${behind}${parked}${trouble}`);
+    const asOf = build.as_of == null ? '' : ` · as of ${clock(build.as_of)}`;
+    setText(words, `version ${build.version}${asOf}${behind}${parked}${trouble}`);
     return;
   }
-  const done = progressOf(build);
-  if (done === null) bar.removeAttribute('value');
-  else bar.value = done.ratio;
+  bar.value = done.ratio;
   bar.setAttribute('aria-label', `Rebuild of ${keyOf(build)}`);
-  const left = done === null || rate === null || rate === 0 ? '' : ` · about ${duration((done.left / rate) * 1_000)} left`;
-  const progress = done === null ? 'the end of the log is unknown' : `${(done.ratio * 100).toFixed(1)} %, ${count(done.left, 'record')} to go`;
+  const seconds = build.rebuild.left_seconds;
+  const left = seconds == null ? ' · it stands' : ` · about ${duration(seconds * 1_000)} left`;
   const speed = rate === null ? '' : ` · ${perSecond(rate)} records / s`;
-  setText(words, `${build.phase ?? 'folding'}: ${progress}${speed}${left}${parked}${trouble}`);
+  setText(words, `${phaseInWords(build.rebuild.phase)}: ${(done.ratio * 100).toFixed(1)} %, ${count(done.left, 'record')} to go${speed}${left}${parked}${trouble}`);
 }
 
 // ── partitions and history ─────────────────────────────────────────────────────────────────────
@@ -169,9 +170,9 @@ function updatePartition(element: HTMLElement, partition: Partition): void {
   setText(at, partition.clock == null ? '–' : clock(partition.clock));
 }
 
-function createEntry({ at, what, detail, build }: HistoryEntry): HTMLElement {
-  const about = [build, detail].filter((part) => part != null && part !== '').join(': ');
-  return h('li', {}, h('time', { datetime: at, class: 'muted small' }, clock(at)), h('strong', {}, what), about === '' ? null : h('span', {}, about));
+function createEntry({ at, what, detail, build }: HistoryEntry & { build: string }): HTMLElement {
+  const about = detail == null || detail === '' ? build : `${build}: ${detail}`;
+  return h('li', {}, h('time', { datetime: at, class: 'muted small' }, clock(at)), h('strong', {}, what), h('span', {}, about));
 }
 
 // ── asking ─────────────────────────────────────────────────────────────────────────────────────

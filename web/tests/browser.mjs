@@ -208,7 +208,7 @@ async function scenario(browser, base) {
   const licensing = projections.locator('section[aria-labelledby="title-licensing"]');
   await until('a rebuild says how far it is', async () => {
     const shown = await licensing.innerText();
-    return [/licensing_v3\s*building/, /folding: 4\d\.\d %/, /records? to go/, /3\s*their keys wait/, /deadlock detected/].every((words) => words.test(shown)) || shown;
+    return [/licensing_v3\s*building/, /is being filled: 4\d\.\d %/, /records? to go/, /3\s*their keys wait/, /deadlock detected/].every((words) => words.test(shown)) || shown;
   });
   await licensing.locator('summary').last().click();
   await until('the history opens', async () => (await licensing.locator('.history li').count()) === 3);

@@ -21,10 +21,12 @@ test('a lag has its units, and says when it is unknown', () => {
   assert.equal(lagInWords({}).isUnknown, true);
 });
 
-test('progress is over all partitions, and unknown where one end is', () => {
-  assert.deepEqual(progressOf(build({ partitions: [partition(50, 100), partition(100, 100)] })), { ratio: 0.75, left: 50 });
-  assert.deepEqual(progressOf(build({ partitions: [partition(0, 0)] })), { ratio: 1, left: 0 });
-  assert.equal(progressOf(build({ partitions: [partition(5, 100), partition(5, null)] })), null);
+test('a rebuild says how much is behind and before it, and what is none says nothing', () => {
+  const rebuild = { phase: 'filling', done_events: 150, total_events: 200 };
+  assert.deepEqual(progressOf(build({ rebuild })), { ratio: 0.75, left: 50 });
+  assert.deepEqual(progressOf(build({ rebuild: { ...rebuild, done_events: 0, total_events: 0 } })), { ratio: 1, left: 0 });
+  assert.deepEqual(progressOf(build({ rebuild: { ...rebuild, done_events: 250 } })), { ratio: 1, left: 0 });
+  assert.equal(progressOf(build({ rebuild: null })), null);
   assert.equal(progressOf(build({})), null);
 });
 

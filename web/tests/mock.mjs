@@ -56,7 +56,7 @@ function someBuild(name, version, state, ratio, end, over = {}) {
     end_offset: end,
     clock: new Date(now - (1 - ratio) * 86_400_000).toISOString(),
   }));
-  const build = { name, version, build: `${name}_v${version}`, state, switched_at: null, parked: 0, skipped: 0, last_error: null, last_error_at: null, updated_at: new Date(now).toISOString(), partitions, history: [], ...over };
+  const build = { name, version, build: `${name}_v${version}`, state, made_at: new Date(now - 90_000).toISOString(), switched_at: null, rebuild: null, parked: 0, skipped: 0, last_error: null, last_error_at: null, updated_at: new Date(now).toISOString(), partitions, history: [], ...over };
   judge(build);
   return build;
 }
@@ -65,6 +65,12 @@ function judge(build) {
   for (const partition of build.partitions) {
     partition.lag_events = partition.end_offset - partition.next_offset;
     partition.lag_seconds = partition.lag_events === 0 ? 0 : (Date.now() - Date.parse(partition.clock)) / 1_000;
+  }
+  if (build.state === 'building') {
+    const sum = (name) => build.partitions.reduce((total, partition) => total + partition[name], 0);
+    const left = sum('end_offset') - sum('next_offset');
+    build.rebuild = { phase: 'filling', since: build.made_at, done_events: sum('next_offset'), total_events: sum('end_offset'), left_seconds: left / 80_000 };
+    build.rate = 80_000;
   }
   build.lag_events = build.partitions.reduce((sum, { lag_events }) => sum + lag_events, 0);
   build.lag_seconds = Math.max(...build.partitions.map(({ lag_seconds }) => lag_seconds));
@@ -88,13 +94,12 @@ export function someBuilds() {
       last_error: 'database: deadlock detected',
       last_error_at: ago(4),
       history: [
-        { at: ago(60 * 26), what: 'switched', detail: 'verified at one offset vector, 1 204 002 rows', build: 'licensing_v2' },
-        { at: ago(60 * 27), what: 'verified', build: 'licensing_v2' },
-        { at: ago(60 * 24 * 9), what: 'installed', detail: 'live', build: 'licensing_v1' },
+        { at: ago(60 * 26), what: 'switched', detail: 'from licensing_v1' },
+        { at: ago(60 * 27), what: 'verified', detail: '1 204 002 rows at one offset vector' },
       ],
     }),
-    someBuild('licensing', 3, 'building', 0.41, 1_204_118, { build: 'licensing_v3', phase: 'folding' }),
-    someBuild('licensing', 1, 'retired', 0.9, 1_204_118, { build: 'licensing_v1' }),
+    someBuild('licensing', 3, 'building', 0.41, 1_204_118, { build: 'licensing_v3' }),
+    someBuild('licensing', 1, 'retired', 0.9, 1_204_118, { history: [{ at: ago(60 * 24 * 9), what: 'installed', detail: 'live' }] }),
     someBuild('clickstream', 1, 'live', 1, 88_104, { switched_at: ago(60 * 24 * 9) }),
   ];
 }
