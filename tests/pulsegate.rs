@@ -25,5 +25,7 @@ mod races;
 mod recount;
 #[path = "pulsegate/resend.rs"]
 mod resend;
+#[path = "pulsegate/templates.rs"]
+mod templates;
 #[path = "pulsegate/workers.rs"]
 mod workers;
