@@ -19,7 +19,7 @@ pub(super) enum Source {
 
 const CARGO: &str = include_str!("../../../templates/service/Cargo.toml");
 const DOCKERFILE: &str = include_str!("../../../templates/service/Dockerfile");
-const README: &str = include_str!("../../../templates/service/README.md");
+const README: &str = include_str!("../../../templates/service/readme");
 const CI: &str = ".ci/run";
 
 /// The files that need no more than names.
