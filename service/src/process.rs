@@ -18,14 +18,14 @@ use crate::settings::Settings;
 pub enum StartError {
     /// Something else records this process's metrics already.
     #[error("install the metrics recorder: {0}")]
-    Metrics(#[from] BuildError),
+    Metrics(BuildError),
     /// The admin port is taken, or may not be had.
-    #[error("listen on PULSEGATE_ADMIN_LISTEN={address}: {source}")]
+    #[error("listen on PULSEGATE_ADMIN_LISTEN={address}: {error}")]
     Listen {
         /// Where.
         address: SocketAddr,
         /// Why not.
-        source: io::Error,
+        error: io::Error,
     },
     /// No thread or socket for the admin port.
     #[error("serve the admin port: {0}")]
@@ -44,9 +44,9 @@ impl Process {
     /// should say so at once.
     pub fn start(settings: &Settings, readiness: ReadinessCheck) -> Result<Self, StartError> {
         logs::start_logging(settings);
-        let metrics = admin::install_metrics()?;
+        let metrics = admin::install_metrics().map_err(StartError::Metrics)?;
         let address = settings.admin_listen;
-        let listener = TcpListener::bind(address).map_err(|source| StartError::Listen { address, source })?;
+        let listener = TcpListener::bind(address).map_err(|error| StartError::Listen { address, error })?;
         let admin = AdminServer::start(listener, metrics, readiness).map_err(StartError::Admin)?;
         tracing::info!(address = %admin.address(), "admin port: /livez, /readyz, /metrics");
         Ok(Self { _admin: admin, shutdown: CancellationToken::new(), grace: settings.shutdown_grace })
@@ -89,10 +89,10 @@ pub enum RoleError<E> {
     Ended,
     /// It failed.
     #[error("a role failed: {0}")]
-    Failed(#[source] E),
+    Failed(E),
     /// It panicked.
     #[error("a role panicked: {0}")]
-    Panicked(#[source] JoinError),
+    Panicked(JoinError),
 }
 
 /// Waits for the stop; a role that ends by itself before is a failure, and stops the others.

@@ -98,7 +98,7 @@ pub fn main(name: &str, registered: &'static [&'static Registered]) -> ExitCode 
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{name}: failed to {error}");
+            eprintln!("{name}: {error}");
             ExitCode::FAILURE
         }
     }

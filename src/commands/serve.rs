@@ -70,7 +70,7 @@ pub(crate) async fn run(config: Config, roles: Roles) -> anyhow::Result<ExitCode
     let projections = chosen(roles.project)?;
     let health = Arc::new(Health::default());
     let asked = Arc::clone(&health);
-    let process = Process::start(&config, Arc::new(move || asked.readiness()))?;
+    let process = Process::start(&config, Arc::new(move || asked.readiness())).context("failed to start")?;
     let mut listener = None;
     if roles.api {
         let bound = TcpListener::bind(config.listen).await;

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use pulsegate_domain::topic::TopicNames;
-use pulsegate_write_side::request::parse_start;
 use pulsegate_write_side::envelope::{self, Origin};
+use pulsegate_write_side::request::parse_start;
 use pulsegate_write_side::stamp;
 use pulsegate_write_side::{EventLog, LogSettings};
 
@@ -18,8 +18,17 @@ use crate::deployment::{Deployment, root, until};
 
 /// What a checkout needs to be one, and to be compiled.
 const CHECKOUT: [&str; 11] = [
-    "Cargo.toml", "Cargo.lock", "rust-toolchain.toml", "rustfmt.toml", "clippy.toml", "domain", "write-side",
-    "projections", "service", "api", "migrations",
+    "Cargo.toml",
+    "Cargo.lock",
+    "rust-toolchain.toml",
+    "rustfmt.toml",
+    "clippy.toml",
+    "domain",
+    "write-side",
+    "projections",
+    "service",
+    "api",
+    "migrations",
 ];
 /// What the root package is, so that the workspace is whole.
 const ROOT_PACKAGE: [&str; 3] = ["src", "benches", "templates"];
@@ -228,7 +237,8 @@ async fn folds(deployment: &Deployment) {
     pulsegate_write_side::ensure_topics(&settings).await.expect("topics");
     let log = EventLog::connect(&settings).expect("a log");
     for account in ["ada", "bob", "cleo"] {
-        let request = parse_start(account.parse().expect("an id"), br#"{"device_id":"tv","title_id":"dune"}"#).expect("a start");
+        let request =
+            parse_start(account.parse().expect("an id"), br#"{"device_id":"tv","title_id":"dune"}"#).expect("a start");
         let catalog = pulsegate_domain::catalog::Catalog::default();
         let event = stamp::started(request, envelope::new_session_id(), &catalog, None);
         let event = pulsegate_domain::event::PlaybackEvent::Started(event);
@@ -240,7 +250,8 @@ async fn folds(deployment: &Deployment) {
     let mut child = command(&[]).env("PULSEGATE_ADMIN_LISTEN", admin.to_string()).spawn().expect("it starts");
     let client = reqwest::Client::new();
     let get = async |path: &str| client.get(format!("http://{admin}{path}")).send().await;
-    until("the service to be ready", || async { get("/readyz").await.is_ok_and(|answer| answer.status() == 200) }).await;
+    until("the service to be ready", || async { get("/readyz").await.is_ok_and(|answer| answer.status() == 200) })
+        .await;
     let pool = sqlx::PgPool::connect(&deployment.database_url).await.expect("the database");
     until("the service to count", || async {
         let counted = sqlx::query_scalar::<_, i64>("select n from churn_signals.counts where key = 'dune'");

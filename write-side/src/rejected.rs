@@ -215,8 +215,11 @@ mod tests {
     }
 
     #[test]
-    fn each_reason_is_known_by_its_code() {
+    fn each_reason_is_known_by_its_code_and_in_the_docs() {
+        let docs = include_str!("../../docs/rejected.md");
         for reason in RejectReason::ALL {
+            let row = format!("| `{}` | {} |\n", reason.code(), reason.meaning());
+            assert!(docs.contains(&row), "docs/rejected.md lacks\n{row}");
             assert_eq!(reason.code().parse(), Ok(*reason));
         }
         let error = "nonsense".parse::<RejectReason>().unwrap_err().to_string();
