@@ -114,7 +114,7 @@ fn blocks(guide: &str) -> Vec<(String, String)> {
     let mut lines = guide.lines();
     while let Some(line) = lines.next() {
         let Some(info) = line.strip_prefix("```") else { continue };
-        let text: String = lines.by_ref().take_while(|line| *line != "```").map(|line| format!("{line}\n")).collect();
+        let text: String = lines.by_ref().take_while(|line| *line != "```").flat_map(|line| [line, "\n"]).collect();
         if let Some((_, path)) = info.split_once(' ') {
             blocks.push((path.to_owned(), text));
         }
