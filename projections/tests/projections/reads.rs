@@ -10,11 +10,9 @@ use crate::services::on_a_database;
 #[tokio::test(flavor = "multi_thread")]
 async fn nodes_that_migrate_at_once_and_again_install_each_version_once() {
     on_a_database(async |pool| {
-        let schemas = REGISTERED.iter().map(|version| format!("{}, {version}, ", version.name)).collect::<String>();
-        sqlx::raw_sql(AssertSqlSafe(format!("drop schema {schemas}pulsegate cascade; drop table _sqlx_migrations;")))
-            .execute(pool)
-            .await
-            .unwrap();
+        let schemas: Vec<_> = REGISTERED.iter().map(|version| format!("{}, {version}", version.name)).collect();
+        let drop = format!("drop schema pulsegate, {} cascade; drop table _sqlx_migrations;", schemas.join(", "));
+        sqlx::raw_sql(AssertSqlSafe(drop)).execute(pool).await.unwrap();
         let nodes = (0..4).map(|_| pulsegate_projections::migrate(pool));
         for node in futures_util::future::join_all(nodes).await {
             node.unwrap();
