@@ -77,8 +77,10 @@ pub trait Projection: Send + Sync + 'static {
     /// What a batch changes.
     type Changes: Send;
 
-    /// How many records a batch of a rebuild has: more where a flush folds many records into few rows.
-    const REBUILD_RECORDS: usize = 100_000;
+    /// How many records a batch of a rebuild has. Where each is a row, small ones keep reading and writing going side by
+    /// side; where a batch folds many records into few rows, large ones write each row less often. About three batches
+    /// of each worker are in memory at once.
+    const REBUILD_RECORDS: usize = 32_768;
 
     /// Its name, version, topics and tables.
     fn registered(&self) -> &'static Registered;

@@ -20,9 +20,6 @@ use crate::runner::{
     Batch, Letter, Placed, Poison, Position, Projection, Record, RunError, Sorted, Source, Waiting, Worker, uncaught,
 };
 
-/// The first piece is so much smaller than the largest, and each next one twice as large: what folds should not wait
-/// long for what reads, and what is written once a piece should not be written often.
-const FIRST_PIECE_DIVISOR: usize = 8;
 /// How long a poll waits for a first record; also how soon a stop is noticed.
 const POLL: Duration = Duration::from_millis(100);
 
@@ -163,11 +160,9 @@ impl Reading {
     ) -> Result<JoinHandle<Result<(), RunError>>, RunError> {
         let name = format!("rebuild-{}", self.target.source);
         let read = move || {
-            let (mut clock, mut most) = (self.from.clock, P::REBUILD_RECORDS.div_ceil(FIRST_PIECE_DIVISOR));
+            let mut clock = self.from.clock;
             loop {
-                most = most.min(P::REBUILD_RECORDS);
-                let Some(piece) = self.piece(worker.projection(), most, &mut clock, &stop)? else { return Ok(()) };
-                most *= 2;
+                let Some(piece) = self.piece(worker.projection(), &mut clock, &stop)? else { return Ok(()) };
                 let then = piece.then;
                 if pieces.blocking_send(piece).is_err() || then != Then::More {
                     return Ok(());
@@ -180,15 +175,14 @@ impl Reading {
     fn piece<P: Projection>(
         &self,
         projection: &P,
-        most: usize,
         clock: &mut Timestamp,
         stop: &CancellationToken,
     ) -> Result<Option<Piece<P::Event>>, RunError> {
         let mut arena = Arena::default();
-        let mut events = Vec::with_capacity(most);
+        let mut events = Vec::with_capacity(P::REBUILD_RECORDS);
         let (mut letters, mut last) = (Vec::new(), None);
         let mut then = Then::More;
-        while events.len() + letters.len() < most {
+        while events.len() + letters.len() < P::REBUILD_RECORDS {
             if let Some(end) = self.ended(last) {
                 then = end;
                 break;
