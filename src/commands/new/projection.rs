@@ -10,7 +10,8 @@ use super::{REGISTRY, writing};
 
 const MODULES: &str = "projections/src/lib.rs";
 const DOCS: &str = include_str!("../../../templates/projection/docs.md");
-const BEGINS: &str = "pub static REGISTERED: &[&Registered] = &[";
+/// What stands before the registry's list, which may follow on a line of its own.
+const BEGINS: &str = "pub static REGISTERED: &[&Registered] =";
 
 /// Makes a projection in the checkout: its folder, its docs, its module, its line in the registry.
 pub(super) fn make(checkout: &Path, name: &ProjectionName) -> anyhow::Result<()> {
@@ -62,6 +63,7 @@ fn with_module(text: &str, name: &ProjectionName) -> anyhow::Result<String> {
 /// The registry with one more line, at its end.
 fn with_line(text: &str, name: &ProjectionName) -> anyhow::Result<String> {
     let begin = text.find(BEGINS).with_context(|| format!("it has no `{BEGINS}`"))? + BEGINS.len();
+    let begin = begin + text[begin..].find("&[").context("its list does not begin")? + "&[".len();
     let length = text[begin..].find("];").context("its list does not end")?;
     let known = text[begin..begin + length].trim().trim_end_matches(',').to_owned();
     let separator = if known.is_empty() { "" } else { ", " };
@@ -88,10 +90,12 @@ mod tests {
 
     #[test]
     fn a_line_stands_at_the_end_however_the_list_is_written() {
-        let one = format!("{BEGINS}&a::REGISTERED];\n");
-        assert_eq!(with_line(&one, &name("b")).unwrap(), format!("{BEGINS}&a::REGISTERED, &crate::b::REGISTERED];\n"));
-        let many = format!("{BEGINS}\n    &a::REGISTERED,\n];\n");
-        assert!(with_line(&many, &name("b")).unwrap().ends_with("&a::REGISTERED, &crate::b::REGISTERED];\n"));
+        for list in [" &[&a::REGISTERED];", " &[\n    &a::REGISTERED,\n];", "\n    &[&a::REGISTERED];"] {
+            let with = with_line(&format!("{BEGINS}{list}\n"), &name("b")).unwrap();
+            assert!(with.ends_with("&[&a::REGISTERED, &crate::b::REGISTERED];\n"), "{with}");
+        }
+        let none = with_line(&format!("{BEGINS} &[];\n"), &name("b")).unwrap();
+        assert_eq!(none, format!("{BEGINS} &[&crate::b::REGISTERED];\n"));
         assert!(with_line("nothing", &name("b")).is_err());
     }
 }
