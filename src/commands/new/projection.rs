@@ -10,6 +10,7 @@ use super::{REGISTRY, writing};
 
 const MODULES: &str = "projections/src/lib.rs";
 const DOCS: &str = include_str!("../../../templates/projection/docs.md");
+/// What stands before the registry's list, which may follow on a line of its own.
 const BEGINS: &str = "pub static REGISTERED: &[&Registered] =";
 
 /// Makes a projection in the checkout: its folder, its docs, its module, its line in the registry.
@@ -61,8 +62,8 @@ fn with_module(text: &str, name: &ProjectionName) -> anyhow::Result<String> {
 
 /// The registry with one more line, at its end.
 fn with_line(text: &str, name: &ProjectionName) -> anyhow::Result<String> {
-    let declared = text.find(BEGINS).with_context(|| format!("it has no `{BEGINS}`"))? + BEGINS.len();
-    let begin = declared + text[declared..].find("&[").context("its list does not begin")? + "&[".len();
+    let begin = text.find(BEGINS).with_context(|| format!("it has no `{BEGINS}`"))? + BEGINS.len();
+    let begin = begin + text[begin..].find("&[").context("its list does not begin")? + "&[".len();
     let length = text[begin..].find("];").context("its list does not end")?;
     let known = text[begin..begin + length].trim().trim_end_matches(',').to_owned();
     let separator = if known.is_empty() { "" } else { ", " };
@@ -89,13 +90,12 @@ mod tests {
 
     #[test]
     fn a_line_stands_at_the_end_however_the_list_is_written() {
-        for head in [" &[", "\n    &["] {
-            let one = format!("{BEGINS}{head}&a::REGISTERED];\n");
-            let with = format!("{BEGINS}{head}&a::REGISTERED, &crate::b::REGISTERED];\n");
-            assert_eq!(with_line(&one, &name("b")).unwrap(), with);
+        for list in [" &[&a::REGISTERED];", " &[\n    &a::REGISTERED,\n];", "\n    &[&a::REGISTERED];"] {
+            let with = with_line(&format!("{BEGINS}{list}\n"), &name("b")).unwrap();
+            assert!(with.ends_with("&[&a::REGISTERED, &crate::b::REGISTERED];\n"), "{with}");
         }
-        let many = format!("{BEGINS} &[\n    &a::REGISTERED,\n];\n");
-        assert!(with_line(&many, &name("b")).unwrap().ends_with("&a::REGISTERED, &crate::b::REGISTERED];\n"));
+        let none = with_line(&format!("{BEGINS} &[];\n"), &name("b")).unwrap();
+        assert_eq!(none, format!("{BEGINS} &[&crate::b::REGISTERED];\n"));
         assert!(with_line("nothing", &name("b")).is_err());
     }
 }
