@@ -2,7 +2,7 @@
 //!
 //! | a read model that | uses |
 //! |---|---|
-//! | appends rows | [`Copy`], straight into the table |
+//! | appends rows | [`Copy`](struct@Copy), straight into the table |
 //! | keeps a row a key | fold the batch per key first, then [`Staged`]: one COPY and one `insert … on conflict` |
 //! | counts | [`Deltas`] while folding, then [`Staged`] with `set n = table.n + excluded.n` |
 //! | does anything else | its own SQL: the flush has the transaction |
