@@ -144,6 +144,19 @@ impl FromStr for Text {
     }
 }
 
+/// How many rows of a page are asked for: 1 to `MAX`.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Limit<const MAX: u32>(pub(crate) u32);
+
+impl<const MAX: u32> FromStr for Limit<MAX> {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let limit = text.parse().ok().filter(|limit| (1..=MAX).contains(limit));
+        limit.map(Self).ok_or_else(|| format!("must be an integer of 1-{MAX}"))
+    }
+}
+
 fn percent_decode(text: &str) -> Option<String> {
     let mut bytes = text.bytes();
     let mut decoded = Vec::with_capacity(text.len());
@@ -174,6 +187,12 @@ mod tests {
         assert_eq!(look("as_of=1&as_of=1"), Err("/as_of must stand in the query once".into()));
         assert_eq!(look("as_of=%f"), Err("/as_of must be percent-encoded UTF-8 (in the query)".into()));
         assert_eq!(look("as_of=%ff"), Err("/as_of must be percent-encoded UTF-8 (in the query)".into()));
+    }
+
+    #[test]
+    fn a_page_is_bounded() {
+        assert_eq!("500".parse(), Ok(Limit::<500>(500)));
+        assert!(["0", "501", "-1", ""].iter().all(|bad| bad.parse::<Limit<500>>().is_err()));
     }
 
     #[test]

@@ -19,8 +19,9 @@ use super::search::Search;
 use super::worker::{Committed, Partition, Worker};
 use super::{Projection, STOP_GRACE};
 
-/// Partitions whose transactions run at once: a live round's commits share the disk's flush.
-const PARALLEL_COMMITS: usize = 4;
+/// Partitions whose transactions run at once: enough to share the disk's flush, and few, because where database and node
+/// share a machine each of them takes a core from those who wait for an answer, and a read model may be a moment late.
+const PARALLEL_COMMITS: usize = 2;
 
 /// What came out of the channel, by partition.
 #[derive(Default)]
