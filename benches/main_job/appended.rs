@@ -25,7 +25,8 @@ pub(crate) fn seen(
     per_s: u32,
     span: Span,
 ) -> anyhow::Result<Quantiles> {
-    let consumer = consumer(deployment, &(0..PARTITIONS).collect::<Vec<_>>(), Offset::End)?;
+    let topic = deployment.raw_topics().name(Topic::Playback);
+    let consumer = consumer(deployment, &topic, &(0..PARTITIONS).collect::<Vec<_>>(), Offset::End)?;
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
         let reading = scope.spawn(|| read(&consumer, span, &over));
@@ -37,9 +38,13 @@ pub(crate) fn seen(
     })
 }
 
-/// A consumer with the settings of the product's hot view, on some partitions of the limits' topic.
-pub(crate) fn consumer(deployment: &Deployment, partitions: &[i32], from: Offset) -> anyhow::Result<BaseConsumer> {
-    let topic = deployment.raw_topics().name(Topic::Playback);
+/// A consumer with the settings of the product's hot view, on some partitions of a topic.
+pub(crate) fn consumer(
+    deployment: &Deployment,
+    topic: &str,
+    partitions: &[i32],
+    from: Offset,
+) -> anyhow::Result<BaseConsumer> {
     let consumer: BaseConsumer = deployment
         .client()
         .set("group.id", format!("{}limit", deployment.raw_topics().prefix()))
@@ -53,7 +58,7 @@ pub(crate) fn consumer(deployment: &Deployment, partitions: &[i32], from: Offset
         .create()?;
     let mut assigned = TopicPartitionList::new();
     for partition in partitions {
-        assigned.add_partition_offset(&topic, *partition, from)?;
+        assigned.add_partition_offset(topic, *partition, from)?;
     }
     consumer.assign(&assigned)?;
     Ok(consumer)
