@@ -45,7 +45,14 @@ pub(crate) fn consumer(
     partitions: &[i32],
     from: Offset,
 ) -> anyhow::Result<BaseConsumer> {
-    let consumer: BaseConsumer = deployment
+    let consumer = unassigned(deployment)?;
+    assign(&consumer, topic, partitions, from)?;
+    Ok(consumer)
+}
+
+/// The same, with nothing to read yet.
+pub(crate) fn unassigned(deployment: &Deployment) -> anyhow::Result<BaseConsumer> {
+    let consumer = deployment
         .client()
         .set("group.id", format!("{}limit", deployment.raw_topics().prefix()))
         .set("enable.auto.commit", "false")
@@ -56,12 +63,16 @@ pub(crate) fn consumer(
         .set("fetch.queue.backoff.ms", "5")
         .set("queued.max.messages.kbytes", "32768")
         .create()?;
+    Ok(consumer)
+}
+
+/// Lets it read.
+pub(crate) fn assign(consumer: &BaseConsumer, topic: &str, partitions: &[i32], from: Offset) -> anyhow::Result<()> {
     let mut assigned = TopicPartitionList::new();
     for partition in partitions {
         assigned.add_partition_offset(topic, *partition, from)?;
     }
-    consumer.assign(&assigned)?;
-    Ok(consumer)
+    Ok(consumer.assign(&assigned)?)
 }
 
 fn append(deployment: &Deployment, events: &mut [RawEvent], per_s: u32, span: Span) -> anyhow::Result<()> {

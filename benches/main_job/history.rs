@@ -13,7 +13,7 @@ use pulsegate_projections::reader::ReaderSettings;
 use crate::deployment::{Deployment, PARTITIONS};
 use crate::events::events;
 use crate::producer::fill;
-use crate::reading::{ROUND_TIME_MAX, read};
+use crate::reading::{ROUND_TIME_MAX, Start, read};
 use crate::report::{Row, Target};
 use crate::scale::{Scale, float, median};
 use crate::viewers::account;
@@ -28,7 +28,7 @@ pub(crate) async fn measure(scale: &Scale) -> anyhow::Result<Vec<Row>> {
     Deployment::scoped(async |deployment| {
         let topic = deployment.raw_topics().name(Topic::Playback);
         let records = fill(deployment, topic.clone(), &mut events(SESSIONS)?, scale.history_records)?;
-        let read = |is_right: fn(&[u8]) -> bool| read(deployment, &topic, THREADS, records, is_right);
+        let read = |is_right: fn(&[u8]) -> bool| read(deployment, &topic, THREADS, records, Start::Cold, is_right);
         let (mut consumed, mut decoded, mut folded) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..scale.rounds {
             consumed.push(read(|value| black_box(value).len() > 1)?);

@@ -4,16 +4,28 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rdkafka::Offset;
-use rdkafka::consumer::Consumer as _;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message as _;
 
-use crate::appended::consumer;
+use crate::appended::{assign, unassigned};
 use crate::deployment::{Deployment, PARTITIONS};
 use crate::scale::per_second;
 
 /// No round takes longer, unless something is wrong.
 pub(crate) const ROUND_TIME_MAX: Duration = Duration::from_mins(5);
+
+/// How long the brokers may take to say who leads what.
+const ANSWER_MAX: Duration = Duration::from_secs(10);
+
+/// What a consumer knows before the clock runs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Start {
+    /// Nothing: it is as new as one of a process that has just started.
+    Cold,
+    /// Whom to ask for each partition: else it asks again after half a second, which is no limit of anything.
+    Warm,
+}
 
 /// Records a second with which so many threads read a topic to its end; `is_right` looks at each record.
 pub(crate) fn read(
@@ -21,14 +33,24 @@ pub(crate) fn read(
     topic: &str,
     threads: usize,
     records: u64,
+    start: Start,
     is_right: fn(&[u8]) -> bool,
 ) -> anyhow::Result<f64> {
-    let begun = Instant::now();
+    let mut begun = Instant::now();
+    let consumers: Vec<_> = (0..threads).map(|_| unassigned(deployment)).collect::<anyhow::Result<_>>()?;
+    if matches!(start, Start::Warm) {
+        for consumer in &consumers {
+            consumer.fetch_metadata(Some(topic), ANSWER_MAX)?;
+        }
+        begun = Instant::now();
+    }
     let count = thread::scope(|scope| {
-        let readers: Vec<_> = (0..threads)
-            .map(|index| {
+        let readers: Vec<_> = consumers
+            .into_iter()
+            .enumerate()
+            .map(|(index, consumer)| {
                 let own: Vec<_> = (0..PARTITIONS).skip(index).step_by(threads).collect();
-                scope.spawn(move || read_part(deployment, topic, &own, is_right))
+                scope.spawn(move || read_part(&consumer, topic, &own, is_right))
             })
             .collect();
         readers.into_iter().try_fold(0, |count, reader| {
@@ -40,8 +62,8 @@ pub(crate) fn read(
     Ok(per_second(count, begun.elapsed()))
 }
 
-fn read_part(deployment: &Deployment, topic: &str, own: &[i32], is_right: fn(&[u8]) -> bool) -> anyhow::Result<u64> {
-    let consumer = consumer(deployment, topic, own, Offset::Beginning)?;
+fn read_part(consumer: &BaseConsumer, topic: &str, own: &[i32], is_right: fn(&[u8]) -> bool) -> anyhow::Result<u64> {
+    assign(consumer, topic, own, Offset::Beginning)?;
     let (begun, mut count, mut ended) = (Instant::now(), 0, 0);
     while ended < own.len() {
         match consumer.poll(Duration::from_millis(100)) {
