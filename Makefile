@@ -39,7 +39,7 @@ test: ## Every check there is: format, lints, docs, web and Rust tests, on a rea
 	@ops/test
 
 .PHONY: bench
-bench: build ## Measure the main job against the raw limits of its parts; rows also in target/bench.json
+bench: build ## Measure the main job and the projections against the raw limits of their parts; rows also in target/bench.json
 	@PULSEGATE_KAFKA_JVM=-XX:+TieredCompilation ops/with-services cargo bench -p pulsegate --bench main_job --locked
 
 .PHONY: fmt

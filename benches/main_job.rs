@@ -1,4 +1,4 @@
-//! The main job, measured: `cargo bench -p pulsegate --bench main_job [-- NAME] [--quick]`.
+//! The main job and the projections, measured: `cargo bench -p pulsegate --bench main_job [-- NAME] [--quick]`.
 //!
 //! Starts deployments of its own over the services that `PULSEGATE_KAFKA_BOOTSTRAP` and `PULSEGATE_DATABASE_URL` name,
 //! and the real `pulsegate up` on them. A figure says nothing without the machine it was taken on, so each stands beside
@@ -10,6 +10,8 @@
 
 #[path = "main_job/appended.rs"]
 mod appended;
+#[path = "main_job/bare_copy.rs"]
+mod bare_copy;
 #[path = "main_job/checks.rs"]
 mod checks;
 #[path = "main_job/deployment.rs"]
@@ -24,6 +26,8 @@ mod heartbeats;
 mod history;
 #[path = "main_job/http.rs"]
 mod http;
+#[path = "main_job/lag.rs"]
+mod lag;
 #[path = "main_job/latencies.rs"]
 mod latencies;
 #[path = "main_job/load.rs"]
@@ -42,6 +46,10 @@ mod pacer;
 mod producer;
 #[path = "main_job/raw_server.rs"]
 mod raw_server;
+#[path = "main_job/reading.rs"]
+mod reading;
+#[path = "main_job/rebuilds.rs"]
+mod rebuilds;
 #[path = "main_job/report.rs"]
 mod report;
 #[path = "main_job/restart.rs"]
@@ -50,6 +58,8 @@ mod restart;
 mod scale;
 #[path = "main_job/starts.rs"]
 mod starts;
+#[path = "main_job/switches.rs"]
+mod switches;
 #[path = "main_job/viewers.rs"]
 mod viewers;
 #[path = "main_job/visible.rs"]
@@ -68,7 +78,7 @@ use crate::scale::Scale;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Measures the main job against the raw limits of its parts.
+/// Measures the main job and the projections against the raw limits of their parts.
 #[derive(Debug, Parser)]
 #[command(name = "main_job")]
 struct Args {
@@ -93,10 +103,14 @@ enum Measure {
     FoldHistory,
     RestartReady,
     Memory,
+    RebuildAppend,
+    RebuildKeyed,
+    LiveLag,
+    Switch,
 }
 
 impl Measure {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 12] = [
         Self::HeartbeatsSingle,
         Self::HeartbeatsBatched,
         Self::BlockCheck,
@@ -105,6 +119,10 @@ impl Measure {
         Self::FoldHistory,
         Self::RestartReady,
         Self::Memory,
+        Self::RebuildAppend,
+        Self::RebuildKeyed,
+        Self::LiveLag,
+        Self::Switch,
     ];
 
     const fn name(self) -> &'static str {
@@ -117,6 +135,10 @@ impl Measure {
             Self::FoldHistory => "fold_history",
             Self::RestartReady => "restart_ready",
             Self::Memory => "memory",
+            Self::RebuildAppend => "rebuild_append",
+            Self::RebuildKeyed => "rebuild_keyed",
+            Self::LiveLag => "live_lag",
+            Self::Switch => "switch",
         }
     }
 
@@ -130,6 +152,10 @@ impl Measure {
             Self::FoldHistory => history::measure(scale).await,
             Self::RestartReady => restart::measure(scale).await,
             Self::Memory => memory::measure(scale).await,
+            Self::RebuildAppend => rebuilds::append(scale).await,
+            Self::RebuildKeyed => rebuilds::keyed(scale).await,
+            Self::LiveLag => lag::measure(scale).await,
+            Self::Switch => switches::measure(scale).await,
         }
     }
 }

@@ -25,7 +25,8 @@ pub(crate) fn seen(
     per_s: u32,
     span: Span,
 ) -> anyhow::Result<Quantiles> {
-    let consumer = consumer(deployment, &(0..PARTITIONS).collect::<Vec<_>>(), Offset::End)?;
+    let topic = deployment.raw_topics().name(Topic::Playback);
+    let consumer = consumer(deployment, &topic, &(0..PARTITIONS).collect::<Vec<_>>(), Offset::End)?;
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
         let reading = scope.spawn(|| read(&consumer, span, &over));
@@ -37,10 +38,21 @@ pub(crate) fn seen(
     })
 }
 
-/// A consumer with the settings of the product's hot view, on some partitions of the limits' topic.
-pub(crate) fn consumer(deployment: &Deployment, partitions: &[i32], from: Offset) -> anyhow::Result<BaseConsumer> {
-    let topic = deployment.raw_topics().name(Topic::Playback);
-    let consumer: BaseConsumer = deployment
+/// A consumer with the settings of the product's hot view, on some partitions of a topic.
+pub(crate) fn consumer(
+    deployment: &Deployment,
+    topic: &str,
+    partitions: &[i32],
+    from: Offset,
+) -> anyhow::Result<BaseConsumer> {
+    let consumer = unassigned(deployment)?;
+    assign(&consumer, topic, partitions, from)?;
+    Ok(consumer)
+}
+
+/// The same, with nothing to read yet.
+pub(crate) fn unassigned(deployment: &Deployment) -> anyhow::Result<BaseConsumer> {
+    let consumer = deployment
         .client()
         .set("group.id", format!("{}limit", deployment.raw_topics().prefix()))
         .set("enable.auto.commit", "false")
@@ -51,12 +63,16 @@ pub(crate) fn consumer(deployment: &Deployment, partitions: &[i32], from: Offset
         .set("fetch.queue.backoff.ms", "5")
         .set("queued.max.messages.kbytes", "32768")
         .create()?;
+    Ok(consumer)
+}
+
+/// Lets it read.
+pub(crate) fn assign(consumer: &BaseConsumer, topic: &str, partitions: &[i32], from: Offset) -> anyhow::Result<()> {
     let mut assigned = TopicPartitionList::new();
     for partition in partitions {
-        assigned.add_partition_offset(&topic, *partition, from)?;
+        assigned.add_partition_offset(topic, *partition, from)?;
     }
-    consumer.assign(&assigned)?;
-    Ok(consumer)
+    Ok(consumer.assign(&assigned)?)
 }
 
 fn append(deployment: &Deployment, events: &mut [RawEvent], per_s: u32, span: Span) -> anyhow::Result<()> {

@@ -1,6 +1,7 @@
 //! A deployment of its own for a measure: topics behind a prefix, and a database.
 
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use pulsegate_domain::topic::{Topic, TopicNames};
@@ -9,7 +10,8 @@ use pulsegate_write_side::topics::ensure_topics;
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
-use sqlx::{Connection as _, Executor as _, PgConnection};
+use sqlx::postgres::PgPoolOptions;
+use sqlx::{Connection as _, Executor as _, PgConnection, PgPool};
 use uuid::Uuid;
 
 /// Partitions of a topic, as a deployment has them by default.
@@ -82,6 +84,12 @@ impl Deployment {
         let mut client = ClientConfig::new();
         client.set("bootstrap.servers", &self.kafka);
         client
+    }
+
+    /// Connections to the database, at most so many.
+    pub(crate) fn pool(&self, connections: u32) -> anyhow::Result<PgPool> {
+        let options = PgPoolOptions::new().max_connections(connections).acquire_timeout(Duration::from_mins(1));
+        options.connect_lazy(&self.database_url).context("PULSEGATE_DATABASE_URL")
     }
 
     fn log_settings(&self, topics: TopicNames) -> LogSettings {

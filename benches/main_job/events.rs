@@ -1,15 +1,33 @@
-//! Events of the size and shape that the product writes, for the limits.
+//! Events of the size and shape that the product writes, for the limits and for histories.
 
-use pulsegate_domain::event::{Attributes, Heartbeat, PlaybackEvent, encode};
+use pulsegate_domain::event::{Attributes, ClickstreamEvent, Heartbeat, PlaybackEvent, Recorded, encode};
 use pulsegate_domain::ids::{InvalidId, PlayerState, SessionId};
 use pulsegate_domain::policy::Policy;
 use pulsegate_domain::time::Timestamp;
+use pulsegate_write_side::envelope::{self, Origin};
+use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::numbered::{DIGITS, FIRST, Numbered};
 use crate::viewers::account;
 
-/// A heartbeat as it stands in the log, with its key.
+/// What people do in a front end: as many names as a small one has.
+const NAMES: [&str; 12] = [
+    "page_viewed",
+    "title_opened",
+    "trailer_played",
+    "play_clicked",
+    "search_typed",
+    "result_opened",
+    "row_scrolled",
+    "list_added",
+    "list_removed",
+    "profile_switched",
+    "subtitle_changed",
+    "quality_changed",
+];
+
+/// An event as it stands in the log, with its key.
 #[derive(Debug)]
 pub(crate) struct RawEvent {
     pub(crate) key: String,
@@ -30,14 +48,37 @@ impl RawEvent {
             partition_key: &key,
         };
         let value = encode(&attributes, &PlaybackEvent::Heartbeat(event));
-        // Each event has an id of its own, so that it compresses no better than a real one.
+        Ok(Self::numbered(id, key, value))
+    }
+
+    /// What one viewer does in a front end, with properties of about 150 bytes.
+    pub(crate) fn click(number: usize) -> anyhow::Result<Self> {
+        let properties = format!(
+            r#"{{"page":"/titles/title-{:05}","element":"play-button","position_ms":{FIRST},"viewport":{{"width":1920,"height":1080}},"referrer":"/browse/drama","row":{},"locale":"de-DE"}}"#,
+            number % 10_000,
+            number % 40
+        );
+        let key = account(number);
+        let event = ClickstreamEvent::Recorded(Recorded {
+            name: NAMES[number % NAMES.len()].to_owned(),
+            account_id: Some(key.parse()?),
+            anonymous_id: None,
+            session_id: Some(SessionId::new(Uuid::now_v7())?),
+            properties: RawValue::from_string(properties)?,
+        });
+        let origin = Origin::new("/v1/clickstream", Timestamp::from(chrono::Utc::now()));
+        Ok(Self::numbered(origin.id, key, envelope::clickstream(&event, &origin).value))
+    }
+
+    /// Each event has an id of its own, so that it compresses no better than a real one.
+    fn numbered(id: Uuid, key: String, value: Vec<u8>) -> Self {
         let id_end = id.to_string();
         let id_at = value.windows(id_end.len()).position(|window| window == id_end.as_bytes());
         let further: Vec<_> = id_at.map(|at| at + id_end.len() - DIGITS).into_iter().collect();
-        Ok(Self { key, value: Numbered::new(value, &further) })
+        Self { key, value: Numbered::new(value, &further) }
     }
 
-    /// Its next heartbeat's record.
+    /// Its next record.
     pub(crate) fn next(&mut self) -> (&str, &[u8]) {
         (&self.key, self.value.next())
     }
@@ -63,7 +104,12 @@ fn heartbeat(number: usize) -> Result<Heartbeat, InvalidId> {
     })
 }
 
-/// Of so many viewers.
+/// The heartbeats of so many viewers.
 pub(crate) fn events(count: usize) -> anyhow::Result<Vec<RawEvent>> {
     (0..count).map(RawEvent::of).collect()
+}
+
+/// What so many viewers do in a front end.
+pub(crate) fn clicks(count: usize) -> anyhow::Result<Vec<RawEvent>> {
+    (0..count).map(RawEvent::click).collect()
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::scale::float;
 
 /// Every one of them, in microseconds: a run has few enough to need no histogram.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Latencies(Vec<u32>);
 
 /// In milliseconds.

@@ -1,4 +1,4 @@
-//! The product: `pulsegate up`, the real executable, a process of its own.
+//! The product: `pulsegate up` or `project`, the real executable, a process of its own.
 
 use std::net::{SocketAddr, TcpListener};
 use std::process::{Child, Command, Stdio};
@@ -22,33 +22,43 @@ const SAMPLE_INTERVAL: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub(crate) struct Node {
     child: Child,
+    role: &'static str,
     pub(crate) address: SocketAddr,
 }
 
 impl Node {
     /// Starts a node and waits until it is ready; says how long that took.
     pub(crate) async fn start(deployment: &Deployment) -> anyhow::Result<(Self, Duration)> {
+        Self::start_as("up", deployment).await
+    }
+
+    /// The projections alone, which have no address to ask.
+    pub(crate) async fn projecting(deployment: &Deployment) -> anyhow::Result<Self> {
+        Ok(Self::start_as("project", deployment).await?.0)
+    }
+
+    async fn start_as(role: &'static str, deployment: &Deployment) -> anyhow::Result<(Self, Duration)> {
         let (address, admin) = (free_address()?, free_address()?);
         let begun = Instant::now();
         let child = deployment
-            .command("up")
+            .command(role)
             .env("PULSEGATE_LISTEN", address.to_string())
             .env("PULSEGATE_ADMIN_LISTEN", admin.to_string())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn()
-            .context("failed to start pulsegate up")?;
-        let mut node = Self { child, address };
+            .with_context(|| format!("failed to start pulsegate {role}"))?;
+        let mut node = Self { child, role, address };
         let ready = request("GET", "/readyz", "");
         loop {
             if let Some(status) = node.child.try_wait()? {
-                anyhow::bail!("pulsegate up ended with {status}");
+                anyhow::bail!("pulsegate {role} ended with {status}");
             }
             // Refused until it listens.
             if ask_once(admin, &ready).await.is_ok_and(|(status, _)| status == 200) {
                 return Ok((node, begun.elapsed()));
             }
-            anyhow::ensure!(begun.elapsed() < SOON, "pulsegate up is not ready after {} s", SOON.as_secs());
+            anyhow::ensure!(begun.elapsed() < SOON, "pulsegate {role} is not ready after {} s", SOON.as_secs());
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
@@ -116,7 +126,7 @@ impl Node {
         anyhow::ensure!(told.success(), "kill ended with {told}");
         let begun = Instant::now();
         while self.child.try_wait()?.is_none() {
-            anyhow::ensure!(begun.elapsed() < SOON, "pulsegate up does not stop");
+            anyhow::ensure!(begun.elapsed() < SOON, "pulsegate {} does not stop", self.role);
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         Ok(())

@@ -68,9 +68,14 @@ pub(crate) struct BareProducer {
 impl BareProducer {
     /// Of the limits' playback topic.
     pub(crate) fn new(deployment: &Deployment, linger_ms: u32) -> anyhow::Result<Self> {
+        Self::to(deployment, deployment.raw_topics().name(Topic::Playback), linger_ms)
+    }
+
+    /// Of any topic.
+    fn to(deployment: &Deployment, topic: String, linger_ms: u32) -> anyhow::Result<Self> {
         let acks = Arc::new(Acks::default());
         let producer = settings(deployment.client(), linger_ms).create_with_context(Counting(Arc::clone(&acks)))?;
-        Ok(Self { producer, acks, topic: deployment.raw_topics().name(Topic::Playback) })
+        Ok(Self { producer, acks, topic })
     }
 
     /// Hands a record over, as soon as there is room.
@@ -101,6 +106,24 @@ impl BareProducer {
         anyhow::ensure!(failed == 0, "{failed} records were not acknowledged");
         Ok(self.acks.acked.load(Ordering::Relaxed))
     }
+}
+
+/// Writes a history of so many records into a topic, the events taking turns; says how many were acknowledged.
+pub(crate) fn fill(
+    deployment: &Deployment,
+    topic: String,
+    events: &mut [RawEvent],
+    records: usize,
+) -> anyhow::Result<u64> {
+    let producer = BareProducer::to(deployment, topic, 5)?;
+    let count = events.len();
+    for record in 0..records {
+        producer.append(&mut events[record % count], headers())?;
+        if record.is_multiple_of(POLL_EACH) {
+            producer.poll();
+        }
+    }
+    producer.finish()
 }
 
 /// Acknowledged records a second, from one thread that does nothing else.

@@ -15,6 +15,10 @@ pub(crate) struct Scale {
     pub(crate) live_sessions: usize,
     /// Records of the history that is folded, in rounds of its 100 000 sessions.
     pub(crate) history_records: usize,
+    /// Records of the history that read models are rebuilt from.
+    pub(crate) rebuild_records: usize,
+    /// Times that readers are switched to another build and back.
+    pub(crate) switches: usize,
 }
 
 impl Scale {
@@ -25,6 +29,8 @@ impl Scale {
         measured: Duration::from_secs(4),
         live_sessions: 100_000,
         history_records: 1_000_000,
+        rebuild_records: 5_000_000,
+        switches: 20,
     };
     /// What shows that the bench works.
     pub(crate) const QUICK: Self = Self {
@@ -33,6 +39,8 @@ impl Scale {
         measured: Duration::from_secs(1),
         live_sessions: 10_000,
         history_records: 200_000,
+        rebuild_records: 200_000,
+        switches: 5,
     };
 }
 

@@ -43,7 +43,8 @@ pub enum MeetError {
 
 /// Waits for at most `wait` until both builds of `name` stand at one vector, where they then stay.
 pub(crate) async fn meet(pool: &PgPool, name: &str, builds: [&str; 2], wait: Duration) -> Result<Meeting, MeetError> {
-    let mut lock = PgConnection::connect_with(&pool.connect_options()).await?;
+    // Taken out of the pool for good, because the lock is the connection's; a new one would take as long as all the rest.
+    let mut lock = pool.acquire().await?.detach();
     let locked: bool = sqlx::query_scalar("select pg_try_advisory_lock(hashtext('pulsegate.meet'), hashtext($1))")
         .bind(name)
         .fetch_one(&mut lock)

@@ -22,6 +22,8 @@ use crate::runner::{
 
 /// How long a poll waits for a first record; also how soon a stop is noticed.
 const POLL: Duration = Duration::from_millis(100);
+/// How long a new consumer waits to be told who leads the partition; without, it finds out by itself, only later.
+const LEADER_MAX: Duration = Duration::from_secs(5);
 
 /// Where a rebuild reads, and up to where.
 #[derive(Clone, Copy, Debug)]
@@ -86,12 +88,21 @@ impl Reading {
             .set("queued.max.messages.kbytes", "32768")
             .set("fetch.queue.backoff.ms", "2")
             .create_with_context(ReaderContext)?;
+        Ok(Self { consumer, topic, target, from })
+    }
+
+    /// Lets the consumer fetch; blocks until it knows whom to ask.
+    fn begin(&self) -> Result<(), RunError> {
+        // Who is to be asked where a log begins, and isn't known yet, is asked half a second later: once a partition.
+        if let Err(error) = self.consumer.fetch_metadata(Some(&self.topic), LEADER_MAX) {
+            tracing::debug!(%error, "asking who leads {}", self.topic);
+        }
         let mut partitions = TopicPartitionList::new();
         // A log may begin later than at 0; what it never held isn't missed.
-        let offset = if from == Position::START { Offset::Beginning } else { Offset::Offset(from.next_offset) };
-        partitions.add_partition_offset(&topic, target.source.partition, offset)?;
-        consumer.assign(&partitions)?;
-        Ok(Self { consumer, topic, target, from })
+        let from_start = self.from == Position::START;
+        let offset = if from_start { Offset::Beginning } else { Offset::Offset(self.from.next_offset) };
+        partitions.add_partition_offset(&self.topic, self.target.source.partition, offset)?;
+        Ok(self.consumer.assign(&partitions)?)
     }
 
     fn next(&self, wait: Duration) -> Result<Next<'_>, RunError> {
@@ -133,6 +144,7 @@ impl Reading {
 
     /// Reads records as they are, at most `most` of them.
     pub(super) fn records(&self, most: usize, stop: &CancellationToken) -> Result<(Vec<Record>, Then), RunError> {
+        self.begin()?;
         let mut arena = Arena::default();
         let mut records = Vec::new();
         while records.len() < most {
@@ -160,6 +172,7 @@ impl Reading {
     ) -> Result<JoinHandle<Result<(), RunError>>, RunError> {
         let name = format!("rebuild-{}", self.target.source);
         let read = move || {
+            self.begin()?;
             let mut clock = self.from.clock;
             loop {
                 let Some(piece) = self.piece(worker.projection(), &mut clock, &stop)? else { return Ok(()) };
