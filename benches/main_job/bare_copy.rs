@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::try_join_all;
 use pulsegate_domain::event::RecordedRef;
+use pulsegate_domain::ids::{AccountId, AnonymousId};
 use pulsegate_projections::sinks::Copy;
 use rdkafka::Offset;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
@@ -120,8 +121,8 @@ fn write(rows: &mut Copy, message: &BorrowedMessage<'_>) -> anyhow::Result<()> {
     row.timestamptz_ms(message.timestamp().to_millis().unwrap_or_default());
     row.maybe(event.time, |row, at| row.timestamptz_ms(at.millis()));
     row.text(&event.id).text(&event.name);
-    row.text_or_null(event.account_id.as_ref().map(|id| id.as_str()));
-    row.text_or_null(event.anonymous_id.as_ref().map(|id| id.as_str()));
+    row.text_or_null(event.account_id.as_ref().map(AccountId::as_str));
+    row.text_or_null(event.anonymous_id.as_ref().map(AnonymousId::as_str));
     row.maybe(event.session_id, |row, id| row.uuid(id.uuid()));
     row.text(event.properties);
     Ok(())
