@@ -8,6 +8,7 @@
 
 pub mod admin;
 pub mod logs;
+mod nodelay;
 pub mod process;
 mod projecting;
 pub mod settings;

@@ -10,6 +10,7 @@ use rdkafka::ClientConfig;
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
+use crate::nodelay;
 use crate::variables::{Reader, phrase};
 
 /// How long a connection to `PostgreSQL` may take.
@@ -98,10 +99,21 @@ impl Settings {
 
     /// A pool that connects when it is first asked.
     pub fn pool(&self) -> Result<PgPool, sqlx::Error> {
-        PgPoolOptions::new()
+        let options: PgConnectOptions = self.database_url.parse()?;
+        let port = options.get_port();
+        let pool = PgPoolOptions::new()
             .max_connections(self.database_connections)
             .acquire_timeout(ACQUIRE_TIMEOUT)
-            .connect_lazy(&self.database_url)
+            .after_connect(move |_, _| {
+                Box::pin(async move {
+                    let set = tokio::task::spawn_blocking(move || nodelay::send_at_once(port)).await;
+                    if let Ok(Err(error)) = set {
+                        tracing::debug!(%error, "small writes to the database may be held back");
+                    }
+                    Ok(())
+                })
+            });
+        Ok(pool.connect_lazy_with(options))
     }
 
     /// The reading side's settings.
