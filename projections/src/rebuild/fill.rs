@@ -147,6 +147,8 @@ impl<P: Projection> Filling<P> {
                 return Ok(reached);
             }
             match then {
+                // A log that is read without a pause must not keep a stop waiting.
+                Then::More if self.stop.is_cancelled() => return Err(RunError::Stopped),
                 Then::More => {}
                 Then::Trouble => return Ok(Reached::Trouble),
                 Then::End(next_offset) => return self.end(partition, next_offset).await,

@@ -88,7 +88,7 @@ async fn a_rebuild_is_the_fold_of_the_whole_log() {
 async fn stopped_or_killed_anywhere_it_goes_on_from_there() {
     on_a_bench(3, async |bench| {
         migrate_with(&bench.pool, &[&TALLY]).await.unwrap();
-        let log = records(3, 2_500, 30, 0);
+        let log = records(3, 4_000, 30, 0);
         append(bench, &log).await;
         let mut ends = [0_u32; 3];
         for turn in 0_u64.. {
