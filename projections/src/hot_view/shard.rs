@@ -406,3 +406,36 @@ impl Observe for Watcher<'_> {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use pulsegate_domain::event::Stopped;
+
+    use super::*;
+
+    fn stop(offset: i64) -> Acknowledged {
+        let event = PlaybackEvent::Stopped(Stopped {
+            account_id: "a".parse().unwrap(),
+            session_id: Uuid::from_u128(7).to_string().parse().unwrap(),
+            sequence: None,
+            elapsed_ms: None,
+            position_ms: None,
+        });
+        Acknowledged { id: Uuid::from_u128(1), event, offset, stamp: Timestamp::from_millis(1_000) }
+    }
+
+    #[test]
+    fn what_is_acknowledged_is_folded_once_nothing_is_missing_before_it() {
+        let (shard, policies, live) = (Shard::new(0), PolicySet::default(), live::Counters::default());
+        let acknowledge = |offset| {
+            shard.acknowledged(stop(offset), &policies, &live);
+            (shard.next_offset(), shard.folded_total())
+        };
+        assert_eq!(acknowledge(1), (0, 0));
+        assert_eq!(acknowledge(0), (2, 2));
+        assert_eq!(acknowledge(1), (2, 2), "once");
+        // Too far ahead to be kept: the log brings it.
+        assert_eq!(acknowledge(3 + i64::try_from(EARLY_MAX).unwrap()), (2, 2));
+        assert!(shard.state.read().unwrap().early.is_empty());
+    }
+}
