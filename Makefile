@@ -74,4 +74,4 @@ lint: web ## Format check, clippy, rustdoc, shellcheck where there is one; nothi
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
 	ops/check-docs
-	if command -v shellcheck >/dev/null; then shellcheck $$(grep -rlE '^#!/usr/bin/env bash' ops .ci) ops/services/env.sh; fi
+	if command -v shellcheck >/dev/null; then shellcheck $$(grep -rlE '^#!/usr/bin/env bash' ops .ci) ops/services/env.sh ops/aws/settings.sh; fi

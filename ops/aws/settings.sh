@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced by the scripts of ops/aws: which deployment, and how to ask for what a stack exports.
 deployment=${DEPLOYMENT:-pulsegate}
 
@@ -12,6 +13,9 @@ need() {
 exported() {
   local value
   value=$(aws cloudformation list-exports --query "Exports[?Name=='$deployment-$1'].Value | [0]" --output text)
-  [ -n "$value" ] && [ "$value" != None ] || { echo "error: no stack exports $deployment-$1 yet" >&2; return 1; }
+  if [ -z "$value" ] || [ "$value" = None ]; then
+    echo "error: no stack exports $deployment-$1 yet" >&2
+    return 1
+  fi
   printf '%s\n' "$value"
 }
