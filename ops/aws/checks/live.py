@@ -170,8 +170,11 @@ class Roles:
         request = urllib.request.Request(f"http://127.0.0.1:{self.listen}{path}", method=method,
                                          data=json.dumps(body).encode() if body is not None else None,
                                          headers={"content-type": "application/json"})
-        with urllib.request.urlopen(request, timeout=10) as answer:
-            return json.loads(answer.read() or b"null")
+        try:
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                return json.loads(answer.read() or b"null")
+        except urllib.error.HTTPError as error:
+            sys.exit(f"error: {method} {path} is answered {error.code}: {error.read().decode()}")
 
     def stop(self):
         for process in self.running.values():
@@ -240,8 +243,10 @@ def main(binary):
 
 def work(roles, query):
     """One of each thing that the roles do with the log."""
-    roles.ask("PUT", "/v1/titles/t1", {"name": "One", "content_kind": "vod"})
-    session = roles.ask("POST", "/v1/accounts/a1/sessions", {"device_id": "d1", "title_id": "t1"})["session_id"]
+    roles.ask("PUT", "/v1/rights-holders/h1", {"name": "Owner"})
+    roles.ask("PUT", "/v1/titles/t1", {"name": "One", "content_kind": "vod", "rights_holder_id": "h1"})
+    session = str(uuid.uuid4())
+    roles.ask("POST", "/v1/accounts/a1/sessions", {"session_id": session, "device_id": "d1", "title_id": "t1"})
     beat = {"device_id": "d1", "title_id": "t1", "sequence": 0, "elapsed_ms": 0, "position_ms": 0, "state": "playing"}
     roles.ask("POST", f"/v1/accounts/a1/sessions/{session}/heartbeats", beat)
     roles.ask("POST", "/v1/clickstream", {"events": [{"name": "page", "account_id": "a1", "properties": {}}]})
@@ -249,9 +254,9 @@ def work(roles, query):
     roles.ask("GET", f"/v1/accounts/a1/sessions?as_of={now}")
     roles.ask("GET", "/v1/projections")
     wait("the session in the read model", lambda: query("select count(*) from active_sessions.sessions") != "0")
-    for table in ("clickstream", "licensing"):
-        wait(f"{table} is at the end", lambda table=table: query(
-            f"select count(*) from pulsegate.projection_offsets where build like '{table}%' and next_offset > 0") != "0")
+    for build, topic in (("licensing_v1", "playback"), ("clickstream_v1", "clickstream")):
+        behind = f"select sum(next_offset) > 0 from pulsegate.projection_offsets where build = '{build}' and topic = '{topic}'"
+        wait(f"{build} folds {topic}", lambda behind=behind: query(behind) == "t")
     for command in (["events", "count", "playback"], ["projection", "list"], ["projection", "status"],
                     ["projection", "rebuild", "licensing"]):
         succeed(roles.run("operate", *command))
