@@ -12,8 +12,9 @@ need() {
 # exported NAME: the value of an export of the deployment; fails where there is none.
 exported() {
   local value
-  value=$(aws cloudformation list-exports --query "Exports[?Name=='$deployment-$1'].Value | [0]" --output text)
-  if [ -z "$value" ] || [ "$value" = None ]; then
+  # As JSON: of an answer of several pages, text would be looked through a page at a time.
+  value=$(aws cloudformation list-exports --query "Exports[?Name=='$deployment-$1'].Value | [0]" --output json | tr -d '"')
+  if [ -z "$value" ] || [ "$value" = null ]; then
     echo "error: no stack exports $deployment-$1 yet" >&2
     return 1
   fi

@@ -82,9 +82,8 @@ def reduced(name, template, values):
     resources = {}
     for logical in made:
         resource = {key: part for key, part in template["Resources"][logical].items() if key not in ("Condition", "Metadata")}
-        depends = resource.get("DependsOn")
-        if depends and depends not in made:
-            del resource["DependsOn"]
+        depends = resource.pop("DependsOn", [])
+        resource["DependsOn"] = [one for one in ([depends] if isinstance(depends, str) else depends) if one in made]
         resources[logical] = rewrite(resource)
     left = {key: part for key, part in template.items() if key not in ("Conditions", "Mappings")}
     return {**left, "Resources": resources, "Outputs": rewrite(template.get("Outputs", {}))}
