@@ -1,8 +1,7 @@
 //! How a process shows on AWS who it is, without a password: its role's credentials sign a token that is good for a
 //! quarter of an hour, for Kafka ([`kafka`]) and for `PostgreSQL` ([`postgres`]).
 //!
-//! Signing needs no network and no SDK; [ADR 17](https://github.com/pulsegate/pulsegate/blob/main/docs/adr/0017-no-password-on-aws.md)
-//! says why it is done here.
+//! Signing needs no network and no SDK; `docs/adr/0017-no-password-on-aws.md` says why it is done here.
 
 mod credentials;
 pub mod kafka;
