@@ -15,7 +15,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use pulsegate_service::{logs as telemetry, variables};
+use pulsegate_service::{health, logs as telemetry, variables};
 
 use crate::config::Config;
 use crate::simulate::{self, SimulateArgs};
@@ -66,6 +66,8 @@ enum Command {
     New(new::NewCommand),
     /// Bring the database's schema up to date
     Migrate,
+    /// Ask the process that runs here, by its admin port, whether it lives: a container's health check
+    Health,
     /// Print what is in force, without secrets
     Config {
         /// As JSON
@@ -114,6 +116,11 @@ async fn dispatch(command: Command, config: Config) -> anyhow::Result<ExitCode> 
             let pool = serve::pool(&config)?;
             pulsegate_projections::migrate(&pool).await.context("failed to migrate the database")?;
             println!("the database is up to date");
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Health => {
+            health::check(config.admin_listen)
+                .with_context(|| format!("failed to ask PULSEGATE_ADMIN_LISTEN={}", config.admin_listen))?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Config { json } => {
