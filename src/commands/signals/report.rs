@@ -1,0 +1,111 @@
+//! What a run did, and a table of what was refused and why.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use comfy_table::presets::UTF8_BORDERS_ONLY;
+use comfy_table::{CellAlignment, Table};
+use serde::Serialize;
+
+/// Lines of each kind of refusal that are told.
+const LINES_TOLD_MAX: usize = 5;
+
+/// Where a line stands.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    pub(super) file: usize,
+    pub(super) line: u64,
+}
+
+/// What a run did, or would do.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(super) struct Report {
+    pub(super) dry_run: bool,
+    pub(super) interrupted: bool,
+    /// Lines that say something.
+    pub(super) lines: u64,
+    /// Signals that stand in the log now.
+    pub(super) sent: u64,
+    /// Lines that say nothing new.
+    pub(super) thinned: u64,
+    /// Lines that are older than their lease.
+    pub(super) too_old: u64,
+    /// Lines from before what was asked for.
+    pub(super) before: u64,
+    /// Lines of a time that has not come.
+    pub(super) ahead: u64,
+    pub(super) not_media: u64,
+    pub(super) not_served: u64,
+    /// Lines that could not be taken, by the field that is wrong.
+    refused: BTreeMap<String, Refused>,
+    #[serde(skip)]
+    files: Vec<String>,
+}
+
+#[derive(Clone, Debug, Default, Serialize)]
+struct Refused {
+    count: u64,
+    /// The first of them, `file:line`.
+    first: Vec<String>,
+    /// What is wrong with the first.
+    detail: String,
+}
+
+impl Report {
+    pub(super) fn new(dry_run: bool, files: &[PathBuf]) -> Self {
+        let name =
+            |file: &PathBuf| if file.as_os_str() == "-" { "stdin".to_owned() } else { file.display().to_string() };
+        Self { dry_run, files: files.iter().map(name).collect(), ..Self::default() }
+    }
+
+    /// `file:line`
+    pub(super) fn name(&self, place: Place) -> String {
+        format!("{}:{}", self.files.get(place.file).map_or("?", String::as_str), place.line)
+    }
+
+    pub(super) fn refuse(&mut self, field: &str, place: Place, detail: String) {
+        let name = self.name(place);
+        let refused = self.refused.entry(field.to_owned()).or_default();
+        refused.count += 1;
+        if refused.first.is_empty() {
+            refused.detail = detail;
+        }
+        if refused.first.len() < LINES_TOLD_MAX {
+            refused.first.push(name);
+        }
+    }
+
+    pub(super) fn print(&self, json: bool) -> anyhow::Result<()> {
+        if json {
+            println!("{}", serde_json::to_string_pretty(self)?);
+            return Ok(());
+        }
+        println!("{} lines", self.lines);
+        println!("{:>9}  signals {}", self.sent, if self.dry_run { "would be sent" } else { "sent" });
+        for (count, what) in [
+            (self.thinned, "say nothing new of a viewing that is known to be alive"),
+            (self.too_old, "are older than their lease: no sign of life now"),
+            (self.before, "are from before --since"),
+            (self.ahead, "are of a time that has not come: a wrong clock"),
+            (self.not_media, "are of something else than manifests and segments"),
+            (self.not_served, "are of requests that were not served"),
+            (self.refused.values().map(|refused| refused.count).sum(), "could not be taken"),
+        ] {
+            if count > 0 {
+                println!("{count:>9}  {what}");
+            }
+        }
+        if !self.refused.is_empty() {
+            let mut table = Table::new();
+            table.load_style(UTF8_BORDERS_ONLY).set_header(["field", "lines", "first", "why"]);
+            for (field, refused) in &self.refused {
+                table.add_row([field, &refused.count.to_string(), &refused.first.join("\n"), &refused.detail]);
+            }
+            if let Some(column) = table.column_mut(1) {
+                column.set_cell_alignment(CellAlignment::Right);
+            }
+            println!("{table}");
+        }
+        Ok(())
+    }
+}
