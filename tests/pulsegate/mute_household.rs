@@ -136,6 +136,9 @@ async fn a_household_that_never_sends_a_heartbeat_is_blocked_right() {
         assert_eq!(counts, [6, 2, 1, 1, 1], "{report}");
         assert_eq!(report["refused"]["account_id"]["first"], json!([format!("{}:5", file.display())]), "{report}");
     }
+    // Many files are one log.
+    let both = run(&["--dry-run", file.to_str().expect("UTF-8")]);
+    assert_eq!(["lines", "sent", "thinned"].map(|name| both[name].as_u64().expect(name)), [12, 2, 4], "{both}");
     until("the console to wait", || async { household.sessions().await.len() == 3 }).await;
     let sessions = household.sessions().await;
     let console = sessions.iter().find(|session| session["device_id"] == "console").expect("a console");

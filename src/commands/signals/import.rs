@@ -63,7 +63,7 @@ pub(crate) struct ImportArgs {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Format {
-    /// Amazon's: records of real-time logs, or standard logs
+    /// Amazon's real-time records, or its standard logs
     Cloudfront,
 }
 
@@ -144,11 +144,12 @@ async fn take_in(
                 continue;
             }
         };
-        if let (Line::Seen(sighting), Some(since)) = (&line, since)
-            && sighting.at < since
-        {
-            report.before += 1;
-            continue;
+        if let Line::Seen(sighting) = &line {
+            report.found(place, sighting);
+            if since.is_some_and(|since| sighting.at < since) {
+                report.before += 1;
+                continue;
+            }
         }
         let lease_ms = |signal: &SignalRequest| {
             let of =

@@ -5,10 +5,14 @@ use std::path::PathBuf;
 
 use comfy_table::presets::UTF8_BORDERS_ONLY;
 use comfy_table::{CellAlignment, Table};
+use pulsegate_write_side::adapter::Sighting;
 use serde::Serialize;
 
 /// Lines of each kind of refusal that are told.
 const LINES_TOLD_MAX: usize = 5;
+
+/// Sightings that are shown of what would be done.
+const EXAMPLES_MAX: usize = 3;
 
 /// Where a line stands.
 #[derive(Clone, Copy, Debug)]
@@ -38,8 +42,23 @@ pub(super) struct Report {
     pub(super) not_served: u64,
     /// Lines that could not be taken, by the field that is wrong.
     refused: BTreeMap<String, Refused>,
+    /// What the first lines say by the mapping; only where nothing is sent.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    examples: Vec<Example>,
     #[serde(skip)]
     files: Vec<String>,
+}
+
+/// What a line says by the mapping.
+#[derive(Clone, Debug, Serialize)]
+struct Example {
+    line: String,
+    at: String,
+    account_id: String,
+    device_id: String,
+    title_id: String,
+    session_id: Option<String>,
+    kind: &'static str,
 }
 
 #[derive(Clone, Debug, Default, Serialize)]
@@ -75,6 +94,22 @@ impl Report {
         }
     }
 
+    /// Notes what one of the first lines says, for whoever tries a mapping.
+    pub(super) fn found(&mut self, place: Place, Sighting { at, signal }: &Sighting) {
+        if !self.dry_run || self.examples.len() >= EXAMPLES_MAX {
+            return;
+        }
+        self.examples.push(Example {
+            line: self.name(place),
+            at: at.to_string(),
+            account_id: signal.account_id.to_string(),
+            device_id: signal.device_id.to_string(),
+            title_id: signal.title_id.to_string(),
+            session_id: signal.session_id.map(|session| session.to_string()),
+            kind: signal.kind.as_str(),
+        });
+    }
+
     pub(super) fn print(&self, json: bool) -> anyhow::Result<()> {
         if json {
             println!("{}", serde_json::to_string_pretty(self)?);
@@ -94,6 +129,10 @@ impl Report {
             if count > 0 {
                 println!("{count:>9}  {what}");
             }
+        }
+        for Example { line, at, account_id, device_id, title_id, session_id, kind } in &self.examples {
+            let session = session_id.as_ref().map(|session| format!(", session {session}")).unwrap_or_default();
+            println!("{line}: {kind} at {at}, account {account_id}, device {device_id}, title {title_id}{session}");
         }
         if !self.refused.is_empty() {
             let mut table = Table::new();
