@@ -60,6 +60,8 @@ mod scale;
 mod starts;
 #[path = "main_job/switches.rs"]
 mod switches;
+#[path = "main_job/ten_rules.rs"]
+mod ten_rules;
 #[path = "main_job/viewers.rs"]
 mod viewers;
 #[path = "main_job/visible.rs"]
@@ -98,6 +100,7 @@ enum Measure {
     HeartbeatsSingle,
     HeartbeatsBatched,
     BlockCheck,
+    BlockCheckTenRules,
     StartOwnOffset,
     Visible,
     FoldHistory,
@@ -110,10 +113,11 @@ enum Measure {
 }
 
 impl Measure {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 13] = [
         Self::HeartbeatsSingle,
         Self::HeartbeatsBatched,
         Self::BlockCheck,
+        Self::BlockCheckTenRules,
         Self::StartOwnOffset,
         Self::Visible,
         Self::FoldHistory,
@@ -130,6 +134,7 @@ impl Measure {
             Self::HeartbeatsSingle => "heartbeats_single",
             Self::HeartbeatsBatched => "heartbeats_batched",
             Self::BlockCheck => "block_check",
+            Self::BlockCheckTenRules => "block_check_ten_rules",
             Self::StartOwnOffset => "start_own_offset",
             Self::Visible => "visible",
             Self::FoldHistory => "fold_history",
@@ -147,6 +152,7 @@ impl Measure {
             Self::HeartbeatsSingle => heartbeats::single(scale).await,
             Self::HeartbeatsBatched => heartbeats::batched(scale).await,
             Self::BlockCheck => checks::measure(scale).await,
+            Self::BlockCheckTenRules => ten_rules::measure(scale).await,
             Self::StartOwnOffset => starts::measure(scale).await,
             Self::Visible => visible::measure(scale).await,
             Self::FoldHistory => history::measure(scale).await,

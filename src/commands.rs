@@ -9,6 +9,7 @@ mod projection;
 mod report;
 mod resend;
 mod serve;
+mod signals;
 mod topic_reader;
 
 use std::process::ExitCode;
@@ -56,6 +57,9 @@ enum Command {
     /// Look at the log, and send in again what was refused
     #[command(subcommand)]
     Events(events::EventsCommand),
+    /// What servers saw of players
+    #[command(subcommand)]
+    Signals(signals::SignalsCommand),
     /// Reports: what is owed for, what people did
     #[command(subcommand)]
     Report(report::ReportCommand),
@@ -106,6 +110,7 @@ async fn dispatch(command: Command, config: Config) -> anyhow::Result<ExitCode> 
         Command::Projection(command) => projection::run(&config, command).await,
         Command::DeadLetters(command) => dead_letters::run(&config, command).await,
         Command::Events(command) => events::run(&config, command).await,
+        Command::Signals(command) => signals::run(&config, command).await,
         Command::Report(command) => report::run(&config, command).await,
         Command::Simulate(args) => {
             let report = simulate::run(args, telemetry::stop_signal()).await?;

@@ -6,6 +6,8 @@ mod agree;
 mod door;
 #[path = "domain/golden.rs"]
 mod golden;
+#[path = "domain/interleavings.rs"]
+mod interleavings;
 #[path = "domain/logs.rs"]
 mod logs;
 #[path = "domain/player.rs"]
@@ -20,5 +22,7 @@ mod script;
 mod situations;
 #[path = "domain/straight_line.rs"]
 mod straight_line;
+#[path = "domain/told.rs"]
+mod told;
 #[path = "domain/watch_time.rs"]
 mod watch_time;

@@ -241,9 +241,9 @@ async fn folds(deployment: &Deployment) {
         let request =
             parse_start(account.parse().expect("an id"), br#"{"device_id":"tv","title_id":"dune"}"#).expect("a start");
         let catalog = pulsegate_domain::catalog::Catalog::default();
-        let event = stamp::started(request, envelope::new_session_id(), &catalog, None);
-        let event = pulsegate_domain::event::PlaybackEvent::Started(event);
         let now = chrono::Utc::now().into();
+        let event = stamp::started(request, envelope::new_session_id(), &catalog, None, now);
+        let event = pulsegate_domain::event::PlaybackEvent::Started(event);
         log.append(envelope::playback(&event, &Origin::new("/test", now))).await.expect("it is appended");
     }
 
