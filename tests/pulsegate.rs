@@ -27,5 +27,7 @@ mod recount;
 mod resend;
 #[path = "pulsegate/templates.rs"]
 mod templates;
+#[path = "pulsegate/waiting.rs"]
+mod waiting;
 #[path = "pulsegate/workers.rs"]
 mod workers;

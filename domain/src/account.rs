@@ -12,6 +12,7 @@
 mod aggregate;
 mod decision;
 mod door;
+mod news;
 mod past;
 mod session;
 mod slots;
@@ -24,6 +25,7 @@ use past::Past;
 pub use aggregate::{AccountAggregate, Command, PlacedEvent};
 pub use decision::{Decision, DecisionKind};
 pub use door::{Rejection, check_at_door};
+pub use news::Bearing;
 pub use session::{EndReason, EndedSession, Lapse, Refusal, Session, SessionState, Standing, Takeover};
 pub use verdict::{Conflict, Reason, SessionView, Verdict, VerdictDecision};
 

@@ -20,5 +20,7 @@ mod script;
 mod situations;
 #[path = "domain/straight_line.rs"]
 mod straight_line;
+#[path = "domain/waiting.rs"]
+mod waiting;
 #[path = "domain/watch_time.rs"]
 mod watch_time;

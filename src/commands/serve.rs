@@ -174,13 +174,18 @@ async fn serve(
         let settings = PlaybackSettings { view_wait: config.view_wait, ..PlaybackSettings::default() };
         let playback = Playback::new(log.clone(), view.clone(), catalog.clone(), log_settings(config), settings);
         drop(health.playback.set(playback.clone()));
+        let waits = playback.clone();
         let api_settings = ApiSettings { cors_origins: config.cors_origins.clone(), ..ApiSettings::default() };
         let drain_time_max = api_settings.drain_time_max;
         let reads = Reads::new(pool.clone(), readers.clone());
         let router = pulsegate_api::router(ApiState::new(playback, reads, api_settings));
         tracing::info!(address = %listener.local_addr()?, "listening");
         let stopped = shutdown.clone();
-        let server = pulsegate_api::serve(listener, router, stopped.cancelled_owned(), drain_time_max);
+        let stopping = async move {
+            stopped.cancelled_owned().await;
+            waits.end_waits();
+        };
+        let server = pulsegate_api::serve(listener, router, stopping, drain_time_max);
         tasks.spawn(async move {
             if let Err(error) = server.await {
                 tracing::error!(%error, "the server ended");
