@@ -3,13 +3,16 @@
 //! Exit codes: 0 done, 1 failed, 2 wrong usage, 64 wrong configuration.
 
 mod dead_letters;
+mod decisions;
 mod events;
 mod new;
+mod policies;
 mod projection;
 mod report;
 mod resend;
 mod serve;
 mod topic_reader;
+mod when;
 
 use std::process::ExitCode;
 
@@ -56,6 +59,12 @@ enum Command {
     /// Look at the log, and send in again what was refused
     #[command(subcommand)]
     Events(events::EventsCommand),
+    /// Why an account was told what it was told
+    #[command(subcommand)]
+    Decisions(decisions::DecisionsCommand),
+    /// Try a policy on what has happened
+    #[command(subcommand)]
+    Policies(policies::PoliciesCommand),
     /// Reports: what is owed for, what people did
     #[command(subcommand)]
     Report(report::ReportCommand),
@@ -104,6 +113,8 @@ async fn dispatch(command: Command, config: Config) -> anyhow::Result<ExitCode> 
         Command::Projection(command) => projection::run(&config, command).await,
         Command::DeadLetters(command) => dead_letters::run(&config, command).await,
         Command::Events(command) => events::run(&config, command).await,
+        Command::Decisions(command) => decisions::run(&config, command).await,
+        Command::Policies(command) => policies::run(&config, command).await,
         Command::Report(command) => report::run(&config, command).await,
         Command::Simulate(args) => {
             let report = simulate::run(args, telemetry::stop_signal()).await?;

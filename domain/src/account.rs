@@ -12,6 +12,7 @@
 mod aggregate;
 mod decision;
 mod door;
+pub mod explain;
 mod news;
 mod past;
 mod session;
@@ -120,6 +121,12 @@ impl PartialEq for Account {
 }
 
 impl Account {
+    /// The account of which nothing was heard.
+    #[must_use]
+    pub const fn from_nothing() -> Self {
+        Self { open: Vec::new(), past: Past::nothing() }
+    }
+
     /// The account of these sessions, as a read model kept them.
     pub fn from_sessions(sessions: impl IntoIterator<Item = SessionState>) -> Self {
         let mut account = Self::default();

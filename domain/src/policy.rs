@@ -390,6 +390,20 @@ impl PolicySet {
         &self.newest[&standard_name()]
     }
 
+    /// The same versions with other terms: those of one name, or all. What events name, they still name; what it
+    /// says is another thing.
+    #[must_use]
+    pub fn with_terms(&self, name: Option<&PolicyName>, terms: &Terms) -> Self {
+        let replaced = |policy: &Arc<Policy>| match name {
+            Some(name) if *name != policy.name => Arc::clone(policy),
+            _ => Arc::new(Policy { terms: terms.clone(), ..Policy::clone(policy) }),
+        };
+        Self {
+            versions: self.versions.iter().map(|(reference, policy)| (reference.clone(), replaced(policy))).collect(),
+            newest: self.newest.iter().map(|(name, policy)| (name.clone(), replaced(policy))).collect(),
+        }
+    }
+
     /// All versions, in no order.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Policy>> {
         self.versions.values()
@@ -434,6 +448,21 @@ mod tests {
         other.version = 2;
         assert!(set.publish(other));
         assert_eq!(set.standard().version, 2);
+    }
+
+    #[test]
+    fn other_terms_stand_under_the_old_names() {
+        let (mut set, mut premium) = (PolicySet::default(), Policy::standard());
+        premium.name = "premium".parse().unwrap();
+        set.publish(premium.clone());
+        let mut terms = premium.terms.clone();
+        terms.rules[0].max = 9;
+        let max = |set: &PolicySet, name: &str| set.get(&name.parse().unwrap()).unwrap().terms.rules[0].max;
+        let one = set.with_terms(Some(&premium.name), &terms);
+        assert_eq!((max(&one, "premium@1"), max(&one, "standard@1")), (9, 2));
+        assert_eq!(one.newest(&premium.name).unwrap().terms, terms);
+        let all = set.with_terms(None, &terms);
+        assert_eq!((max(&all, "premium@1"), max(&all, "standard@1")), (9, 9));
     }
 
     #[test]

@@ -4,6 +4,8 @@
 mod agree;
 #[path = "domain/door.rs"]
 mod door;
+#[path = "domain/explaining.rs"]
+mod explaining;
 #[path = "domain/golden.rs"]
 mod golden;
 #[path = "domain/logs.rs"]
@@ -19,6 +21,7 @@ mod script;
 #[path = "domain/situations.rs"]
 mod situations;
 #[path = "domain/straight_line.rs"]
+#[expect(dead_code, reason = "tests of other crates ask it more")]
 mod straight_line;
 #[path = "domain/waiting.rs"]
 mod waiting;
