@@ -3,14 +3,17 @@
 //! Exit codes: 0 done, 1 failed, 2 wrong usage, 64 wrong configuration.
 
 mod dead_letters;
+mod decisions;
 mod events;
 mod new;
+mod policies;
 mod projection;
 mod report;
 mod resend;
 mod serve;
 mod signals;
 mod topic_reader;
+mod when;
 
 use std::process::ExitCode;
 
@@ -60,6 +63,12 @@ enum Command {
     /// What servers saw of players
     #[command(subcommand)]
     Signals(signals::SignalsCommand),
+    /// Why an account was told what it was told
+    #[command(subcommand)]
+    Decisions(decisions::DecisionsCommand),
+    /// Try a policy on what has happened
+    #[command(subcommand)]
+    Policies(policies::PoliciesCommand),
     /// Reports: what is owed for, what people did
     #[command(subcommand)]
     Report(report::ReportCommand),
@@ -111,6 +120,8 @@ async fn dispatch(command: Command, config: Config) -> anyhow::Result<ExitCode> 
         Command::DeadLetters(command) => dead_letters::run(&config, command).await,
         Command::Events(command) => events::run(&config, command).await,
         Command::Signals(command) => signals::run(&config, command).await,
+        Command::Decisions(command) => decisions::run(&config, command).await,
+        Command::Policies(command) => policies::run(&config, command).await,
         Command::Report(command) => report::run(&config, command).await,
         Command::Simulate(args) => {
             let report = simulate::run(args, telemetry::stop_signal()).await?;

@@ -73,6 +73,19 @@ pub fn decode<T: Event>(value: &[u8]) -> Result<Envelope<'_, T>, Unreadable> {
     Ok(envelope)
 }
 
+/// Who took an event in, as it stands in the record's value; empty where it doesn't say. Apart from [`decode`], because
+/// no fold asks.
+#[must_use]
+pub fn source_of(value: &[u8]) -> String {
+    #[derive(Deserialize)]
+    struct Source {
+        #[serde(default)]
+        source: String,
+    }
+
+    serde_json::from_slice::<Source>(value).map(|found| found.source).unwrap_or_default()
+}
+
 struct Wire<'a, T>(Envelope<'a, T>);
 
 #[derive(Deserialize)]

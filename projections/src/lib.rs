@@ -15,6 +15,7 @@ pub mod hot_view;
 pub mod licensing;
 pub mod live;
 pub mod period;
+pub mod policy_try;
 pub mod reader;
 pub mod rebuild;
 pub mod registry;

@@ -29,7 +29,7 @@ use crate::runner::{BatchError, Ownership, RunError};
 
 pub(crate) use fill::{Order, fill};
 pub use progress::{PartitionProgress, Phase, Progress};
-pub(crate) use reader::Target;
+pub(crate) use reader::{Reading, Target};
 
 /// How often the partitions are read to their ends before the rest is left to a runner.
 const PASSES_MAX: u32 = 20;

@@ -34,7 +34,7 @@ pub(crate) struct Target {
 }
 
 /// A partition that is being read.
-pub(super) struct Reading {
+pub(crate) struct Reading {
     consumer: BaseConsumer<ReaderContext>,
     topic: String,
     target: Target,
@@ -66,7 +66,7 @@ pub(super) enum Then {
 }
 
 impl Reading {
-    pub(super) fn open(
+    pub(crate) fn open(
         kafka: &ClientConfig,
         topics: &TopicNames,
         target: Target,
@@ -161,6 +161,32 @@ impl Reading {
             }
         }
         Ok((records, Then::More))
+    }
+
+    /// Hands each record on as it is, until the end, or until `each` has had enough.
+    pub(crate) fn each(
+        &self,
+        stop: &CancellationToken,
+        mut each: impl FnMut(&BorrowedMessage<'_>) -> bool,
+    ) -> Result<(), RunError> {
+        self.begin()?;
+        let mut last = None;
+        while self.ended(last).is_none() {
+            if stop.is_cancelled() {
+                return Err(RunError::Stopped);
+            }
+            match self.next(POLL)? {
+                Next::Record(message) => {
+                    last = Some(message.offset());
+                    if !each(&message) {
+                        return Ok(());
+                    }
+                }
+                Next::End(_) => return Ok(()),
+                Next::Nothing => {}
+            }
+        }
+        Ok(())
     }
 
     /// Reads and decodes on a thread of its own, until the end, trouble, a stop, or nobody listens.
