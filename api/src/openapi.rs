@@ -92,7 +92,7 @@ mod tests {
     use pulsegate_domain::policy::Policy;
     use pulsegate_write_side::problems::BodyError;
     use pulsegate_write_side::request::{
-        parse_clickstream_batch, parse_contract, parse_entitlement, parse_evict, parse_heartbeat,
+        parse_clickstream_batch, parse_contract, parse_contract_end, parse_entitlement, parse_evict, parse_heartbeat,
         parse_heartbeat_batch, parse_policy, parse_rights_holder, parse_signal_batch, parse_start, parse_stop,
         parse_title,
     };
@@ -136,7 +136,8 @@ mod tests {
             "Contract",
             &serde_json::json!({
                 "contract_id": "c", "rights_holder_id": "r", "title_ids": ["t"], "territories": ["DE"],
-                "valid_from": "2026-01-01", "valid_until": "2026-12-31", "view_threshold_ms": 1
+                "valid_from": "2026-01-01", "valid_until": "2026-12-31", "view_threshold_ms": 1,
+                "counting": {"views": "qualified"}, "payment": {"currency": "EUR", "per_view": "0.04"}
             }),
         );
         // The routes put an account and the rest of the place beside a decision.
@@ -211,6 +212,7 @@ mod tests {
         check_request("EntitlementBody", |body| parse_entitlement(account(), body).map(drop));
         check_request("TitleBody", |body| parse_title("t".parse().unwrap(), body).map(drop));
         check_request("RightsHolderBody", |body| parse_rights_holder("r".parse().unwrap(), body).map(drop));
+        check_request("ContractEndBody", |body| parse_contract_end(body).map(drop));
         check_request("ContractBody", |body| parse_contract("c".parse().unwrap(), body).map(drop));
     }
 

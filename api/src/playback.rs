@@ -28,7 +28,8 @@ use pulsegate_write_side::store::AccountStore;
 use pulsegate_write_side::{Appended, EventLog};
 use uuid::Uuid;
 
-pub use answer::{AccountSessions, Answered, CommandError, Stamp, Started};
+pub use answer::{AccountSessions, Answered, CommandError, ContractVersion, Stamp, Started};
+pub use catalog::Expected;
 pub use ingest::{BatchOutcome, ItemRejected, SignalOutcome};
 
 /// How playback answers.

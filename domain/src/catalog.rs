@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::contract::Contract;
 use crate::event::{CatalogEvent, ContractRegistered, RightsHolderRegistered, TitleRegistered};
 use crate::ids::{AccountId, ContractId, PolicyName, RightsHolderId, TitleId};
 use crate::policy::{Policy, PolicySet};
@@ -14,7 +15,7 @@ pub struct Catalog {
     entitlements: HashMap<AccountId, PolicyName>,
     titles: HashMap<TitleId, TitleRegistered>,
     rights_holders: HashMap<RightsHolderId, RightsHolderRegistered>,
-    contracts: HashMap<ContractId, ContractRegistered>,
+    contracts: HashMap<ContractId, Contract>,
 }
 
 impl Catalog {
@@ -29,7 +30,15 @@ impl Catalog {
                 self.rights_holders.insert(holder.rights_holder_id.clone(), holder);
             }
             CatalogEvent::ContractRegistered(contract) => {
-                self.contracts.insert(contract.contract_id.clone(), contract);
+                self.contracts.entry(contract.contract_id.clone()).or_default().register(contract);
+            }
+            CatalogEvent::ContractAmended(amended) => {
+                self.contracts.entry(amended.contract.contract_id.clone()).or_default().amend(amended);
+            }
+            CatalogEvent::ContractEnded(ended) => {
+                if let Some(contract) = self.contracts.get_mut(&ended.contract_id) {
+                    contract.end(&ended);
+                }
             }
             CatalogEvent::PolicyPublished(policy) => {
                 // Cloned only when a fold still holds the set: publishing is rare, looking up is not.
@@ -69,21 +78,32 @@ impl Catalog {
         self.titles.get(id)
     }
 
+    /// Every title, in no order.
+    pub fn titles(&self) -> impl Iterator<Item = &TitleRegistered> {
+        self.titles.values()
+    }
+
     /// A rights holder.
     #[must_use]
     pub fn rights_holder(&self, id: &RightsHolderId) -> Option<&RightsHolderRegistered> {
         self.rights_holders.get(id)
     }
 
-    /// A contract.
+    /// A contract, as it is now.
     #[must_use]
     pub fn contract(&self, id: &ContractId) -> Option<&ContractRegistered> {
-        self.contracts.get(id)
+        self.contracts.get(id)?.current()
     }
 
-    /// Every contract, in no order.
+    /// A contract with all of its versions.
+    #[must_use]
+    pub fn contract_versions(&self, id: &ContractId) -> Option<&Contract> {
+        self.contracts.get(id).filter(|contract| contract.version() > 0)
+    }
+
+    /// Every contract as it is now, in no order.
     pub fn contracts(&self) -> impl Iterator<Item = &ContractRegistered> {
-        self.contracts.values()
+        self.contracts.values().filter_map(Contract::current)
     }
 }
 

@@ -16,7 +16,10 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use thiserror::Error;
 
-pub use catalog::{CatalogEvent, ContractRegistered, EntitlementChanged, RightsHolderRegistered, TitleRegistered};
+pub use catalog::{
+    CatalogEvent, ContractAmended, ContractEnded, ContractRegistered, EntitlementChanged, RightsHolderRegistered,
+    TitleRegistered,
+};
 pub use clickstream::{ClickstreamEvent, Recorded, RecordedRef};
 pub use playback::{Evicted, Heartbeat, PlaybackEvent, Signal, Started, Stopped};
 
@@ -204,6 +207,8 @@ pub const KINDS: &[&str] = &[
     catalog::TITLE_REGISTERED,
     catalog::RIGHTS_HOLDER_REGISTERED,
     catalog::CONTRACT_REGISTERED,
+    catalog::CONTRACT_AMENDED,
+    catalog::CONTRACT_ENDED,
     catalog::POLICY_PUBLISHED,
     catalog::ENTITLEMENT_CHANGED,
 ];

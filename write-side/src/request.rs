@@ -16,7 +16,7 @@ use pulsegate_domain::ids::{
 };
 use pulsegate_domain::time::Timestamp;
 
-pub use catalog::{parse_contract, parse_entitlement, parse_rights_holder, parse_title};
+pub use catalog::{parse_contract, parse_contract_end, parse_entitlement, parse_rights_holder, parse_title};
 pub use clickstream::parse_clickstream_batch;
 pub use end::{parse_evict, parse_stop};
 pub use heartbeat::{parse_heartbeat, parse_heartbeat_batch};
