@@ -32,6 +32,12 @@ impl PathIds {
         self.read("session", "/session_id")
     }
 
+    /// A parameter that is no id; `pointer` is the field that it stands for.
+    pub(crate) fn parsed<T: FromStr<Err: Display>>(&self, name: &str, pointer: &str) -> Result<T, Problem> {
+        let text = self.0.iter().find(|(key, _)| *key == name).map_or("", |(_, text)| text);
+        text.parse().map_err(|error| Problem::invalid_field(pointer, format!("{error} (in the path)")))
+    }
+
     /// Any other parameter; `pointer` is the field that it stands for.
     pub(crate) fn read<T: FromStr<Err = InvalidId>>(&self, name: &str, pointer: &str) -> Result<T, Problem> {
         let text = self.0.iter().find(|(key, _)| *key == name).map_or("", |(_, text)| text);

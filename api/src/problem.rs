@@ -87,6 +87,8 @@ problems! {
     ConcurrencyLimitReached = "concurrency-limit-reached", CONFLICT, "Too many streams at once";
     /// A session has one device and one title.
     SessionMismatch = "session-mismatch", CONFLICT, "The session runs on another device or shows another title";
+    /// A statement is closed already, or not yet, or can't be closed as it is.
+    StatementRefused = "statement-refused", CONFLICT, "The statement can't be closed or restated so";
     /// An ended session never runs again.
     SessionEnded = "session-ended", GONE, "The session has ended";
     /// It was changed since the asker looked at it.
@@ -362,6 +364,7 @@ mod tests {
         408 request-timeout: The body did not arrive in time
         409 concurrency-limit-reached: Too many streams at once
         409 session-mismatch: The session runs on another device or shows another title
+        409 statement-refused: The statement can't be closed or restated so
         410 session-ended: The session has ended
         412 version-conflict: It was changed since you looked at it
         413 too-large: The body is too large

@@ -10,6 +10,7 @@ mod heartbeat;
 mod policy;
 mod signal;
 mod start;
+mod statement;
 
 use pulsegate_domain::ids::{
     AccountId, ContentKind, DeviceClass, DeviceId, EvictedBy, PlayerState, SessionId, SignalKind, Territory, TitleId,
@@ -23,6 +24,7 @@ pub use heartbeat::{parse_heartbeat, parse_heartbeat_batch};
 pub use policy::parse_policy;
 pub use signal::parse_signal_batch;
 pub use start::parse_start;
+pub use statement::{StatementRequest, parse_statement};
 
 use crate::problems::FieldProblem;
 
