@@ -33,7 +33,8 @@ use pulsegate_write_side::{Appended, EventLog};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-pub use answer::{AccountSessions, Answered, CommandError, Stamp, Started};
+pub use answer::{AccountSessions, Answered, CommandError, ContractVersion, Stamp, Started};
+pub use catalog::Expected;
 pub use ingest::{BatchOutcome, ItemRejected, SignalOutcome};
 pub use sightings::{LineRejected, LogOutcome};
 pub use waiting::{Following, News, WAIT_MAX};

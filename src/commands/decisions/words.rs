@@ -254,9 +254,9 @@ mod tests {
         }
         let explanation = explainer.explanation(at(seconds), &policies);
         let account_id: AccountId = "acc-1".parse().unwrap();
-        let explained =
+        let told =
             Explained { account_id: &account_id, partition: 7, offset: 11, skipped: 0, explanation: &explanation };
-        of(&explained, session.map(|id| id.parse().unwrap()))
+        of(&told, session.map(|id| id.parse().unwrap()))
     }
 
     #[test]
