@@ -22,7 +22,7 @@ use pulsegate_domain::ids::PolicyName;
 use pulsegate_domain::policy::{PolicySet, Terms};
 use pulsegate_domain::time::Timestamp;
 use pulsegate_domain::topic::{Topic, TopicNames};
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::Consumer as _;
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message as _;
 use rdkafka::metadata::MetadataTopic;
@@ -30,7 +30,7 @@ use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
-use crate::reader::ReaderContext;
+use crate::reader;
 use crate::rebuild::{Reading, Target};
 use crate::runner::{Position, RunError, Source};
 use fold::Fold;
@@ -161,8 +161,7 @@ fn fold_part(
 /// they are taken from there.
 fn parts(kafka: &ClientConfig, topics: &TopicNames, since: Timestamp) -> Result<Vec<Part>, KafkaError> {
     let topic = topics.name(Topic::Playback);
-    let consumer: BaseConsumer<ReaderContext> =
-        kafka.clone().set("group.id", format!("{}policy-try", topics.prefix())).create_with_context(ReaderContext)?;
+    let consumer = reader::consumer(kafka.clone().set("group.id", format!("{}policy-try", topics.prefix())))?;
     let metadata = consumer.fetch_metadata(Some(&topic), ASK)?;
     let partitions = metadata.topics().iter().find(|known| known.name() == topic);
     let mut ends = BTreeMap::new();
