@@ -3,20 +3,24 @@
 //! Exit codes: 0 done, 1 failed, 2 wrong usage, 64 wrong configuration.
 
 mod dead_letters;
+mod decisions;
 mod events;
+mod import;
 mod new;
+mod policies;
 mod projection;
 mod report;
 mod resend;
 mod serve;
 mod signals;
 mod topic_reader;
+mod when;
 
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use pulsegate_service::{logs as telemetry, variables};
+use pulsegate_service::{health, logs as telemetry, variables};
 
 use crate::config::Config;
 use crate::simulate::{self, SimulateArgs};
@@ -60,9 +64,21 @@ enum Command {
     /// What servers saw of players
     #[command(subcommand)]
     Signals(signals::SignalsCommand),
+    /// Why an account was told what it was told
+    #[command(subcommand)]
+    Decisions(decisions::DecisionsCommand),
+    /// Try a policy on what has happened
+    #[command(subcommand)]
+    Policies(policies::PoliciesCommand),
     /// Reports: what is owed for, what people did
     #[command(subcommand)]
     Report(report::ReportCommand),
+    /// Titles
+    #[command(subcommand)]
+    Titles(import::TitlesCommand),
+    /// Contracts with rights holders
+    #[command(subcommand)]
+    Contracts(import::ContractsCommand),
     /// Viewers over HTTP, seeded, with misbehaving players
     Simulate(SimulateArgs),
     /// A new projection, or a new service
@@ -70,6 +86,8 @@ enum Command {
     New(new::NewCommand),
     /// Bring the database's schema up to date
     Migrate,
+    /// Ask the process that runs here, by its admin port, whether it lives: a container's health check
+    Health,
     /// Print what is in force, without secrets
     Config {
         /// As JSON
@@ -109,7 +127,11 @@ async fn dispatch(command: Command, config: Config) -> anyhow::Result<ExitCode> 
         Command::DeadLetters(command) => dead_letters::run(&config, command).await,
         Command::Events(command) => events::run(&config, command).await,
         Command::Signals(command) => signals::run(&config, command).await,
+        Command::Decisions(command) => decisions::run(&config, command).await,
+        Command::Policies(command) => policies::run(&config, command).await,
         Command::Report(command) => report::run(&config, command).await,
+        Command::Titles(command) => import::titles(&config, command).await,
+        Command::Contracts(command) => import::contracts(&config, command).await,
         Command::Simulate(args) => {
             let report = simulate::run(args, telemetry::stop_signal()).await?;
             Ok(if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -119,6 +141,11 @@ async fn dispatch(command: Command, config: Config) -> anyhow::Result<ExitCode> 
             let pool = serve::pool(&config)?;
             pulsegate_projections::migrate(&pool).await.context("failed to migrate the database")?;
             println!("the database is up to date");
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Health => {
+            health::check(config.admin_listen)
+                .with_context(|| format!("failed to ask PULSEGATE_ADMIN_LISTEN={}", config.admin_listen))?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Config { json } => {

@@ -11,6 +11,8 @@ mod straight_line;
 mod crashes;
 #[path = "pulsegate/deployment.rs"]
 mod deployment;
+#[path = "pulsegate/explaining.rs"]
+mod explaining;
 #[path = "pulsegate/households.rs"]
 mod households;
 #[path = "pulsegate/main_job.rs"]
@@ -31,5 +33,7 @@ mod recount;
 mod resend;
 #[path = "pulsegate/templates.rs"]
 mod templates;
+#[path = "pulsegate/waiting.rs"]
+mod waiting;
 #[path = "pulsegate/workers.rs"]
 mod workers;

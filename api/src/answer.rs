@@ -84,6 +84,9 @@ pub(crate) struct VerdictAnswer {
     as_of: AsOf,
     /// How often to ask or send a heartbeat.
     heartbeat_interval_ms: u64,
+    /// For how long it was waited for; absent where it was not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    waited_ms: Option<u64>,
     /// Whether the answer was made from less than the whole log; absent where not.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     #[schema(required = false)]
@@ -217,8 +220,26 @@ pub(crate) fn heartbeat(answered: Answered, next_heartbeat_in_ms: u64, measures:
 
 /// The answer to a check or an eviction.
 pub(crate) fn verdict(answered: Answered, heartbeat_interval_ms: u64, measures: &Measures) -> Response {
-    let Answered { verdict, stamp: Stamp { as_of, provisional, stale_ms }, .. } = count(answered, measures);
-    ok(&VerdictAnswer { verdict, as_of, heartbeat_interval_ms, provisional, stale_ms })
+    ok(&VerdictAnswer::of(answered, heartbeat_interval_ms, None, measures))
+}
+
+/// The body of the answer to a check that waited.
+pub(crate) fn verdict_body(
+    answered: Answered,
+    heartbeat_interval_ms: u64,
+    waited_ms: Option<u64>,
+    measures: &Measures,
+) -> Vec<u8> {
+    let answer = VerdictAnswer::of(answered, heartbeat_interval_ms, waited_ms, measures);
+    // Writing to memory fails only where a map's key is not text, and there is no map here.
+    serde_json::to_vec(&answer).unwrap_or_default()
+}
+
+impl VerdictAnswer {
+    fn of(answered: Answered, heartbeat_interval_ms: u64, waited_ms: Option<u64>, measures: &Measures) -> Self {
+        let Answered { verdict, stamp: Stamp { as_of, provisional, stale_ms }, .. } = count(answered, measures);
+        Self { verdict, as_of, heartbeat_interval_ms, waited_ms, provisional, stale_ms }
+    }
 }
 
 /// The answer to a licence server that may issue.

@@ -23,6 +23,7 @@ mod schema;
 mod server;
 mod settings;
 mod state;
+mod wait;
 
 pub use middleware::REQUEST_ID;
 pub use openapi::json as openapi_json;

@@ -10,6 +10,7 @@ mod catalog;
 mod ingest;
 mod provisional;
 mod sightings;
+mod waiting;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,11 +30,14 @@ use pulsegate_write_side::settings::LogSettings;
 use pulsegate_write_side::stamp::{self, Known};
 use pulsegate_write_side::store::AccountStore;
 use pulsegate_write_side::{Appended, EventLog};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-pub use answer::{AccountSessions, Answered, CommandError, Stamp, Started};
+pub use answer::{AccountSessions, Answered, CommandError, ContractVersion, Stamp, Started};
+pub use catalog::Expected;
 pub use ingest::{BatchOutcome, ItemRejected, SignalOutcome};
 pub use sightings::{LineRejected, LogOutcome};
+pub use waiting::{Following, News, WAIT_MAX};
 
 /// How playback answers.
 #[derive(Clone, Copy, Debug)]
@@ -68,6 +72,8 @@ struct Inner {
     catalog: CatalogView,
     log_settings: LogSettings,
     settings: PlaybackSettings,
+    /// The node stops: nobody waits any longer.
+    waits_end: CancellationToken,
 }
 
 /// An event that passed the door, and what was seen of its session there.
@@ -89,7 +95,8 @@ impl Playback {
         log_settings: LogSettings,
         settings: PlaybackSettings,
     ) -> Self {
-        Self { inner: Arc::new(Inner { log, view, catalog, log_settings, settings }) }
+        let waits_end = CancellationToken::new();
+        Self { inner: Arc::new(Inner { log, view, catalog, log_settings, settings, waits_end }) }
     }
 
     /// A player asks to play. Allowed is `Ok`; blocked, ended and mismatched are errors with the verdict.

@@ -12,6 +12,8 @@
 mod aggregate;
 mod decision;
 mod door;
+pub mod explain;
+mod news;
 mod past;
 mod session;
 mod slots;
@@ -24,6 +26,7 @@ use past::Past;
 pub use aggregate::{AccountAggregate, Command, PlacedEvent};
 pub use decision::{Decision, DecisionKind};
 pub use door::{Rejection, check_at_door};
+pub use news::Bearing;
 pub use session::{EndReason, EndedSession, Lapse, Refusal, Session, SessionState, Standing, Takeover};
 pub use verdict::{Conflict, Reason, SessionView, Verdict, VerdictDecision};
 
@@ -119,6 +122,12 @@ impl PartialEq for Account {
 }
 
 impl Account {
+    /// The account of which nothing was heard.
+    #[must_use]
+    pub const fn from_nothing() -> Self {
+        Self { open: Vec::new(), past: Past::nothing() }
+    }
+
     /// The account of these sessions, as a read model kept them.
     pub fn from_sessions(sessions: impl IntoIterator<Item = SessionState>) -> Self {
         let mut account = Self::default();

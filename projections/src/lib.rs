@@ -6,6 +6,7 @@
 
 pub mod active_sessions;
 pub mod builds;
+pub mod cache;
 pub mod catalog_view;
 pub mod clickstream;
 mod csv;
@@ -14,11 +15,13 @@ pub mod hot_view;
 pub mod licensing;
 pub mod live;
 pub mod period;
+pub mod policy_try;
 pub mod reader;
 pub mod rebuild;
 pub mod registry;
 pub mod runner;
 pub mod sinks;
+pub mod statements;
 pub mod switch;
 pub mod testing;
 pub mod verify;

@@ -21,10 +21,10 @@ pub use reads::{OfPlays, OfRows, Question, ROWS_MAX, Report, Row, Totals, report
 pub use sessions::Sessions;
 pub use terms::Terms;
 
-/// This version.
+/// This version. The first had no class of device.
 pub static REGISTERED: Registered = Registered {
     name: "licensing",
-    version: 1,
+    version: 2,
     topics: &[Topic::Playback],
     ddl: include_str!("licensing/schema.sql"),
     indexes: include_str!("licensing/indexes.sql"),
@@ -62,12 +62,17 @@ impl Projection for Licensing {
         memory: &mut Sessions,
         tx: &mut PgTransaction<'_>,
     ) -> Result<(), sqlx::Error> {
-        let missing = memory.missing(batch.events.iter().filter_map(|placed| placed.event.key()));
+        let missing = memory.missing(batch.events.iter().filter_map(|placed| placed.event.key()), batch.ends_at.clock);
         memory.bring(batch.source.partition, missing, tx).await
     }
 
     fn fold(&self, batch: &Batch<Playback>, (): &(), memory: &mut Sessions, _: &mut Poisoned) -> Changes {
         Changes::fold(batch, memory)
+    }
+
+    fn join(&self, changes: &mut Changes, more: Changes) -> Option<Changes> {
+        changes.append(more);
+        None
     }
 
     async fn flush(&self, changes: Changes, tx: &mut PgTransaction<'_>) -> Result<(), sqlx::Error> {

@@ -180,12 +180,17 @@ async fn serve(
             mapping: Arc::clone(&config.signals_mapping),
             ..ApiSettings::default()
         };
+        let waits = playback.clone();
         let drain_time_max = api_settings.drain_time_max;
         let reads = Reads::new(pool.clone(), readers.clone());
         let router = pulsegate_api::router(ApiState::new(playback, reads, api_settings));
         tracing::info!(address = %listener.local_addr()?, "listening");
         let stopped = shutdown.clone();
-        let server = pulsegate_api::serve(listener, router, stopped.cancelled_owned(), drain_time_max);
+        let stopping = async move {
+            stopped.cancelled_owned().await;
+            waits.end_waits();
+        };
+        let server = pulsegate_api::serve(listener, router, stopping, drain_time_max);
         tasks.spawn(async move {
             if let Err(error) = server.await {
                 tracing::error!(%error, "the server ended");

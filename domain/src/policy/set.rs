@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::derived::{DerivedFrom, DerivedSet};
-use super::{Policy, PolicyRef, standard_name};
+use super::{Policy, PolicyRef, Terms, standard_name};
 use crate::ids::PolicyName;
 
 /// Every version of every policy, as of a place in the catalog.
@@ -82,6 +82,26 @@ impl PolicySet {
         derived.filter(|policy| !self.versions.contains_key(&policy.reference())).collect()
     }
 
+    /// The same versions with other terms: those of one name, or all. What events name, they still name; what it
+    /// says is another thing. Where a contract's cap was laid on a version, it is laid on the other terms.
+    #[must_use]
+    pub fn with_terms(&self, name: Option<&PolicyName>, terms: &Terms) -> Self {
+        let replaced = |policy: &Arc<Policy>| {
+            let from = self.derived.from(&policy.reference());
+            let of = from.map_or(&policy.name, |from| from.base.name());
+            if name.is_some_and(|name| name != of) {
+                return Arc::clone(policy);
+            }
+            let capped = from.and_then(|from| terms.capped(from.cap));
+            Arc::new(Policy { terms: capped.unwrap_or_else(|| terms.clone()), ..Policy::clone(policy) })
+        };
+        Self {
+            versions: self.versions.iter().map(|(reference, policy)| (reference.clone(), replaced(policy))).collect(),
+            newest: self.newest.iter().map(|(name, policy)| (name.clone(), replaced(policy))).collect(),
+            derived: self.derived.clone(),
+        }
+    }
+
     /// All versions, in no order.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Policy>> {
         self.versions.values()
@@ -102,5 +122,24 @@ mod tests {
         other.version = 2;
         assert!(set.publish(other));
         assert_eq!(set.standard().version, 2);
+    }
+
+    #[test]
+    fn other_terms_stand_under_the_old_names_and_a_cap_on_them() {
+        let (mut set, mut premium) = (PolicySet::default(), Policy::standard());
+        premium.name = "premium".parse().unwrap();
+        set.publish(premium.clone());
+        set.publish(premium.capped(1).unwrap());
+        let mut terms = premium.terms.clone();
+        terms.rules[0].max = 9;
+        let maxima = |set: &PolicySet, name: &str| -> Vec<u32> {
+            set.get(&name.parse().unwrap()).unwrap().terms.rules.iter().map(|rule| rule.max).collect()
+        };
+        let one = set.with_terms(Some(&premium.name), &terms);
+        assert_eq!((maxima(&one, "premium@1"), maxima(&one, "standard@1")), (vec![9], vec![2]));
+        assert_eq!(maxima(&one, "premium:1:cap:1@1"), [9, 1]);
+        assert_eq!(one.newest(&premium.name).unwrap().terms, terms);
+        let all = set.with_terms(None, &terms);
+        assert_eq!((maxima(&all, "premium@1"), maxima(&all, "standard@1")), (vec![9], vec![9]));
     }
 }

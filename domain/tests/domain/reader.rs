@@ -87,6 +87,14 @@ impl Reader {
         self.clock.unwrap_or_default()
     }
 
+    pub(crate) const fn policies(&self) -> &PolicySet {
+        &self.policies
+    }
+
+    pub(crate) fn decided_len(&self, account: &str) -> usize {
+        self.decisions.get(account).map_or(0, Vec::len)
+    }
+
     pub(crate) fn account(&self, id: &str) -> Option<&Account> {
         self.accounts.get(id)
     }

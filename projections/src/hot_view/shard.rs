@@ -13,6 +13,7 @@ use pulsegate_domain::time::Timestamp;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
+use super::waiting::Waiting;
 use super::{AsOf, Decided, Folded, Look, live};
 use crate::catalog_view::CatalogView;
 
@@ -52,6 +53,7 @@ pub(super) struct Shard {
     proof: Mutex<Proof>,
     expected: Mutex<HashMap<Uuid, oneshot::Sender<Folded>>>,
     expected_count: AtomicUsize,
+    waiting: Waiting,
 }
 
 struct State {
@@ -105,6 +107,7 @@ impl Shard {
             proof: Mutex::default(),
             expected: Mutex::default(),
             expected_count: AtomicUsize::new(0),
+            waiting: Waiting::default(),
         }
     }
 
@@ -245,12 +248,16 @@ impl Shard {
         live: &live::Counters,
     ) -> Result<Applied, UnknownPolicy> {
         let id = event.account_id();
-        let mut observer = Watcher { account: id, partition: self.partition, live };
+        let mut observer = Watcher { account: id, partition: self.partition, live, has_decided: false };
         let account = match state.accounts.get_mut(id) {
             Some(account) => account,
             None => state.accounts.entry(id.clone()).or_default(),
         };
+        let before = self.waiting.before(id, account);
         let applied = account.apply(event_id, event, place, policies, &mut observer);
+        if let Some(before) = before {
+            self.waiting.folded(id, &before, account, observer.has_decided);
+        }
         if matches!(event, PlaybackEvent::Heartbeat(_)) {
             live.heartbeat();
         }
@@ -316,8 +323,7 @@ impl Shard {
     }
 
     pub(super) fn stale_ms(&self, now: Timestamp) -> u64 {
-        let clock = self.state.read().unwrap_or_else(PoisonError::into_inner).clock;
-        now.ms_since(self.evaluated_at(clock, now))
+        now.ms_since(self.evaluated_now(now))
     }
 
     /// The instant at which an answer between events is evaluated: the node's clock, but no later than
@@ -325,6 +331,17 @@ impl Shard {
     fn evaluated_at(&self, clock: Timestamp, now: Timestamp) -> Timestamp {
         let proven_at = self.proven_at().unwrap_or(Timestamp::MIN);
         clock.max(now.min(proven_at))
+    }
+
+    /// The same now.
+    pub(super) fn evaluated_now(&self, now: Timestamp) -> Timestamp {
+        let clock = self.state.read().unwrap_or_else(PoisonError::into_inner).clock;
+        self.evaluated_at(clock, now)
+    }
+
+    /// Who waits on the accounts of this partition.
+    pub(super) const fn waiting(&self) -> &Waiting {
+        &self.waiting
     }
 
     pub(super) fn look<R>(
@@ -395,10 +412,12 @@ struct Watcher<'a> {
     account: &'a AccountId,
     partition: i32,
     live: &'a live::Counters,
+    has_decided: bool,
 }
 
 impl Observe for Watcher<'_> {
     fn decided(&mut self, decision: impl FnOnce() -> Decision) {
+        self.has_decided = true;
         self.live.decided(|| Decided {
             account: self.account.clone(),
             partition: self.partition,
