@@ -250,6 +250,17 @@ async fn a_contracts_cap_is_enforced_in_the_same_decision() {
     // Whoever publishes a version lays the caps on it.
     publish(&other, "standard", &json!({"rules": [rule("account", 3, "block_newest")], "leases_ms": patient()})).await;
     assert!(derived(&other).await.contains(&"standard:3:cap:1".to_owned()));
+    // Two nodes, a policy and a contract at once: whoever is first, every cap lies on what is in force.
+    let two = json!({"rights_holder_id": "south", "valid_from": "2020-01-01", "max_streams_per_account": 2});
+    let terms = json!({"rules": [rule("account", 5, "block_newest")], "leases_ms": patient()});
+    let (standard, contract) =
+        tokio::join!(node.put("/v1/policies/standard", &terms), other.put("/v1/contracts/c-3", &two));
+    assert_eq!((standard.status, contract.status), (200, 200), "{standard:?} {contract:?}");
+    until("every cap to be laid", || async {
+        let derived = derived(&node).await;
+        ["standard:4:cap:1", "standard:4:cap:2"].iter().all(|name| derived.contains(&(*name).to_owned()))
+    })
+    .await;
     // A node that was gone before it could: another one does.
     let settings = LogSettings::new(&deployment.kafka, TopicNames::new(&deployment.prefix));
     let log = EventLog::connect(&LogSettings { partitions: 4, ..settings }).expect("a log");

@@ -54,6 +54,20 @@ pub struct LineRejected {
 }
 
 impl LogOutcome {
+    fn count(&self) {
+        for (fate, lines) in [
+            ("accepted", self.accepted),
+            ("thinned", self.thinned),
+            ("too_old", self.too_old),
+            ("ahead", self.ahead),
+            ("not_media", self.not_media),
+            ("not_served", self.not_served),
+            ("refused", self.refused),
+        ] {
+            metrics::counter!("pulsegate_signal_lines_total", "fate" => fate).increment(lines as u64);
+        }
+    }
+
     fn refuse(&mut self, line: usize, code: &'static str, field: Option<String>, detail: String) {
         self.refused += 1;
         if self.rejected.len() < TOLD_MAX {
@@ -119,7 +133,11 @@ impl Playback {
                 thinner.take_back(&sighting.signal);
             }
         }
-        error.map_or(Ok(outcome), Err)
+        if let Some(error) = error {
+            return Err(error);
+        }
+        outcome.count();
+        Ok(outcome)
     }
 
     /// How long the policy in force for a signal's account keeps its session alive.
