@@ -11,6 +11,7 @@ mod projection;
 mod report;
 mod resend;
 mod serve;
+mod signals;
 mod topic_reader;
 mod when;
 
@@ -18,7 +19,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use pulsegate_service::{logs as telemetry, variables};
+use pulsegate_service::{health, logs as telemetry, variables};
 
 use crate::config::Config;
 use crate::simulate::{self, SimulateArgs};
@@ -59,6 +60,9 @@ enum Command {
     /// Look at the log, and send in again what was refused
     #[command(subcommand)]
     Events(events::EventsCommand),
+    /// What servers saw of players
+    #[command(subcommand)]
+    Signals(signals::SignalsCommand),
     /// Why an account was told what it was told
     #[command(subcommand)]
     Decisions(decisions::DecisionsCommand),
@@ -75,6 +79,8 @@ enum Command {
     New(new::NewCommand),
     /// Bring the database's schema up to date
     Migrate,
+    /// Ask the process that runs here, by its admin port, whether it lives: a container's health check
+    Health,
     /// Print what is in force, without secrets
     Config {
         /// As JSON
@@ -113,6 +119,7 @@ async fn dispatch(command: Command, config: Config) -> anyhow::Result<ExitCode> 
         Command::Projection(command) => projection::run(&config, command).await,
         Command::DeadLetters(command) => dead_letters::run(&config, command).await,
         Command::Events(command) => events::run(&config, command).await,
+        Command::Signals(command) => signals::run(&config, command).await,
         Command::Decisions(command) => decisions::run(&config, command).await,
         Command::Policies(command) => policies::run(&config, command).await,
         Command::Report(command) => report::run(&config, command).await,
@@ -125,6 +132,11 @@ async fn dispatch(command: Command, config: Config) -> anyhow::Result<ExitCode> 
             let pool = serve::pool(&config)?;
             pulsegate_projections::migrate(&pool).await.context("failed to migrate the database")?;
             println!("the database is up to date");
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Health => {
+            health::check(config.admin_listen)
+                .with_context(|| format!("failed to ask PULSEGATE_ADMIN_LISTEN={}", config.admin_listen))?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Config { json } => {

@@ -17,10 +17,14 @@ mod explaining;
 mod households;
 #[path = "pulsegate/main_job.rs"]
 mod main_job;
+#[path = "pulsegate/mute_household.rs"]
+mod mute_household;
 #[path = "pulsegate/outages.rs"]
 mod outages;
 #[path = "pulsegate/pages.rs"]
 mod pages;
+#[path = "pulsegate/policies.rs"]
+mod policies;
 #[path = "pulsegate/races.rs"]
 mod races;
 #[path = "pulsegate/recount.rs"]

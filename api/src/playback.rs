@@ -5,10 +5,12 @@
 //! from the state that is known plus this event, and says so.
 
 mod answer;
+mod caps;
 mod catalog;
 mod evidence;
 mod ingest;
 mod provisional;
+mod sightings;
 mod waiting;
 
 use std::sync::Arc;
@@ -16,6 +18,7 @@ use std::time::Duration;
 
 use chrono::Utc;
 use pulsegate_domain::account::{Account, Rejection, SessionView, Verdict, check_at_door};
+use pulsegate_domain::catalog::Catalog;
 use pulsegate_domain::event::PlaybackEvent;
 use pulsegate_domain::ids::{AccountId, SessionId};
 use pulsegate_domain::time::Timestamp;
@@ -35,6 +38,7 @@ use uuid::Uuid;
 pub use answer::{AccountSessions, Answered, CommandError, Stamp, Started};
 pub use evidence::{EvidenceOf, Wanted};
 pub use ingest::{BatchOutcome, ItemRejected, SignalOutcome};
+pub use sightings::{LineRejected, LogOutcome};
 pub use waiting::{Following, News, WAIT_MAX};
 
 /// How playback answers.
@@ -104,7 +108,8 @@ impl Playback {
         let account = request.account_id.clone();
         let session = request.session_id.unwrap_or_else(envelope::new_session_id);
         let admitted = self.admit(&account, session, |known| {
-            self.inner.catalog.read(|catalog| PlaybackEvent::Started(stamp::started(request, session, catalog, known)))
+            let stamped = |catalog: &Catalog| stamp::started(request, session, catalog, known, now());
+            PlaybackEvent::Started(self.inner.catalog.read(stamped))
         })?;
         let (answer, view) = self.append_and_hear(&account, admitted.event, "/v1/accounts/sessions", now()).await?;
         answer::started(account, session, answer, view)
@@ -116,7 +121,8 @@ impl Playback {
         let (account, session) = (request.account_id.clone(), request.session_id);
         let happened_at = now().minus_ms(request.age_ms);
         let admitted = self.admit(&account, session, |known| {
-            self.inner.catalog.read(|catalog| PlaybackEvent::Heartbeat(stamp::heartbeat(request, catalog, known)))
+            let stamped = |catalog: &Catalog| stamp::heartbeat(request, catalog, known, now());
+            PlaybackEvent::Heartbeat(self.inner.catalog.read(stamped))
         })?;
         if !admitted.holds_slot && !admitted.ended {
             let (answer, _) = self.append_and_hear(&account, admitted.event, SOURCE, happened_at).await?;

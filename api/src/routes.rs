@@ -60,7 +60,7 @@ fn taking_in() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new()
         .merge(sessions::taking_in())
         .merge(heartbeats::routes())
-        .merge(signals::routes())
+        .merge(signals::taking_in())
         .merge(clickstream::taking_in())
 }
 
@@ -68,6 +68,7 @@ fn taking_in() -> OpenApiRouter<ApiState> {
 fn asking() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new()
         .merge(sessions::asking())
+        .merge(signals::asking())
         .merge(decisions::routes())
         .merge(policies::routes())
         .merge(entitlements::routes())

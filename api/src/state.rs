@@ -1,7 +1,8 @@
 //! What every handler has at hand.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
+use pulsegate_write_side::adapter::Thinner;
 use tokio::sync::Semaphore;
 
 use crate::measures::Measures;
@@ -26,6 +27,7 @@ struct Inner {
     reads_in_flight: Semaphore,
     writes_in_flight: Semaphore,
     keeping: Arc<Semaphore>,
+    thinner: Mutex<Thinner>,
 }
 
 impl ApiState {
@@ -42,6 +44,7 @@ impl ApiState {
                 reads_in_flight: Semaphore::new(settings.reads_in_flight_max),
                 writes_in_flight: Semaphore::new(settings.writes_in_flight_max),
                 keeping: Arc::new(Semaphore::new(KEEPING_MAX)),
+                thinner: Mutex::default(),
                 settings,
             }),
         }
@@ -67,6 +70,11 @@ impl ApiState {
 
     pub(crate) fn in_flight(&self, is_read: bool) -> &Semaphore {
         if is_read { &self.inner.reads_in_flight } else { &self.inner.writes_in_flight }
+    }
+
+    /// What lines of logs have said lately.
+    pub(crate) fn thinner(&self) -> &Mutex<Thinner> {
+        &self.inner.thinner
     }
 
     pub(crate) fn keeping(&self) -> &Arc<Semaphore> {

@@ -16,7 +16,10 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use thiserror::Error;
 
-pub use catalog::{CatalogEvent, ContractRegistered, EntitlementChanged, RightsHolderRegistered, TitleRegistered};
+pub use catalog::{
+    CatalogEvent, ContractRegistered, EntitlementChanged, MAX_STREAMS_PER_ACCOUNT, RightsHolderRegistered,
+    TitleRegistered,
+};
 pub use clickstream::{ClickstreamEvent, Recorded, RecordedRef};
 pub use playback::{Evicted, Heartbeat, PlaybackEvent, Signal, Started, Stopped};
 

@@ -8,6 +8,8 @@ mod door;
 mod explaining;
 #[path = "domain/golden.rs"]
 mod golden;
+#[path = "domain/interleavings.rs"]
+mod interleavings;
 #[path = "domain/logs.rs"]
 mod logs;
 #[path = "domain/player.rs"]
@@ -23,6 +25,8 @@ mod situations;
 #[path = "domain/straight_line.rs"]
 #[expect(dead_code, reason = "tests of other crates ask it more")]
 mod straight_line;
+#[path = "domain/told.rs"]
+mod told;
 #[path = "domain/waiting.rs"]
 mod waiting;
 #[path = "domain/watch_time.rs"]

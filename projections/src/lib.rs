@@ -6,6 +6,7 @@
 
 pub mod active_sessions;
 pub mod builds;
+pub mod cache;
 pub mod catalog_view;
 pub mod clickstream;
 mod csv;

@@ -174,8 +174,13 @@ async fn serve(
         let settings = PlaybackSettings { view_wait: config.view_wait, ..PlaybackSettings::default() };
         let playback = Playback::new(log.clone(), view.clone(), catalog.clone(), log_settings(config), settings);
         drop(health.playback.set(playback.clone()));
+        tasks.spawn(playback.clone().keep_caps_laid(shutdown.clone()).map(Ok));
+        let api_settings = ApiSettings {
+            cors_origins: config.cors_origins.clone(),
+            mapping: Arc::clone(&config.signals_mapping),
+            ..ApiSettings::default()
+        };
         let waits = playback.clone();
-        let api_settings = ApiSettings { cors_origins: config.cors_origins.clone(), ..ApiSettings::default() };
         let drain_time_max = api_settings.drain_time_max;
         let reads = Reads::new(pool.clone(), readers.clone());
         let router = pulsegate_api::router(ApiState::new(playback, reads, api_settings));

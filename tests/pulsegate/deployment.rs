@@ -113,16 +113,28 @@ impl Deployment {
         node
     }
 
+    /// Starts a node with more settings, and waits until it is ready.
+    pub(crate) async fn node_with(&self, settings: &[(&str, &str)]) -> Node {
+        let node = self.node_set("up", settings);
+        node.ready().await;
+        node
+    }
+
     pub(crate) fn node_not_ready(&self) -> Node {
         self.node_of("up")
     }
 
     fn node_of(&self, role: &str) -> Node {
+        self.node_set(role, &[])
+    }
+
+    fn node_set(&self, role: &str, settings: &[(&str, &str)]) -> Node {
         let (listen, admin) = (free_address(), free_address());
         let child = self
             .command(&[role])
             .env("PULSEGATE_LISTEN", &listen)
             .env("PULSEGATE_ADMIN_LISTEN", &admin)
+            .envs(settings.iter().copied())
             .stdout(Stdio::null())
             .spawn()
             .expect("the binary starts");

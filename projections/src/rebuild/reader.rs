@@ -14,7 +14,7 @@ use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::reader::ReaderContext;
+use crate::reader::{self, ReaderContext};
 use crate::runner::arena::{Arena, unusual_headers};
 use crate::runner::{
     Batch, Letter, Placed, Poison, Position, Projection, Record, RunError, Sorted, Source, Waiting, Worker, uncaught,
@@ -73,8 +73,8 @@ impl Reading {
         from: Position,
     ) -> Result<Self, RunError> {
         let topic = topics.name(target.source.topic);
-        let consumer: BaseConsumer<ReaderContext> = kafka
-            .clone()
+        let mut config = kafka.clone();
+        config
             // Demanded by librdkafka, used by nobody: it is assigned by hand and commits nothing.
             .set("group.id", format!("{}rebuild", topics.prefix()))
             .set("enable.auto.commit", "false")
@@ -86,8 +86,8 @@ impl Reading {
             .set("fetch.wait.max.ms", "20")
             .set("max.partition.fetch.bytes", "4194304")
             .set("queued.max.messages.kbytes", "32768")
-            .set("fetch.queue.backoff.ms", "2")
-            .create_with_context(ReaderContext)?;
+            .set("fetch.queue.backoff.ms", "2");
+        let consumer = reader::consumer(&config)?;
         Ok(Self { consumer, topic, target, from })
     }
 

@@ -25,7 +25,10 @@ fn start(account: &AccountId) -> (SessionId, PlaybackEvent) {
     let session = new_session_id();
     let body = format!(r#"{{"device_id":"{session}","title_id":"t"}}"#);
     let request = parse_start(account.clone(), body.as_bytes()).unwrap();
-    (session, PlaybackEvent::Started(stamp::started(request, session, &Catalog::default(), None)))
+    (
+        session,
+        PlaybackEvent::Started(stamp::started(request, session, &Catalog::default(), None, Timestamp::from_millis(0))),
+    )
 }
 
 async fn append(log: &EventLog, event: &PlaybackEvent) -> Appended {
