@@ -20,7 +20,7 @@ use crate::scale::Scale;
 /// Accounts in which somebody waits: two of each play, and a third waits.
 const WAITERS: u32 = 300;
 /// No wait for a slot that frees takes longer, unless something is wrong.
-const UNHEARD_MAX: Duration = Duration::from_secs(60);
+const UNHEARD_MAX: Duration = Duration::from_mins(1);
 
 /// Three devices of one account, of which the third waits.
 struct Household {

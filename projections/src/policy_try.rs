@@ -104,7 +104,8 @@ pub fn run(
 ) -> Result<Tried, TryError> {
     let began = Instant::now();
     if let Some(name) = question.name.as_ref().filter(|name| policies.newest(name).is_none()) {
-        let mut known: Vec<_> = policies.iter().map(|policy| policy.name.to_string()).collect();
+        let named = policies.iter().filter(|policy| policies.derived_from(&policy.reference()).is_none());
+        let mut known: Vec<_> = named.map(|policy| policy.name.to_string()).collect();
         known.sort_unstable();
         known.dedup();
         return Err(TryError::UnknownPolicy { name: name.clone(), known });
