@@ -42,6 +42,9 @@ pub const WARM_UP_MS: u64 = 2 * 86_400_000;
 /// How long the broker may take to say where the log begins and ends.
 const ASK: Duration = Duration::from_secs(10);
 
+/// After how many records it is noted how far a partition is.
+const PROGRESS_EVERY: u64 = 1_024;
+
 /// What is tried, and on what.
 #[derive(Clone, Debug)]
 pub struct Question {
@@ -101,7 +104,8 @@ pub fn run(
 ) -> Result<Tried, TryError> {
     let began = Instant::now();
     if let Some(name) = question.name.as_ref().filter(|name| policies.newest(name).is_none()) {
-        let mut known: Vec<_> = policies.iter().map(|policy| policy.name.to_string()).collect();
+        let named = policies.iter().filter(|policy| policies.derived_from(&policy.reference()).is_none());
+        let mut known: Vec<_> = named.map(|policy| policy.name.to_string()).collect();
         known.sort_unstable();
         known.dedup();
         return Err(TryError::UnknownPolicy { name: name.clone(), known });
@@ -149,7 +153,9 @@ fn fold_part(
     reading.each(stop, |message| {
         let stamp = message.timestamp().to_millis().map_or(Timestamp::MIN, Timestamp::from_millis);
         let goes_on = fold.record(message.offset(), stamp, message.key(), message.payload().unwrap_or_default());
-        progress.folded(part.partition, 1);
+        if fold.records.is_multiple_of(PROGRESS_EVERY) {
+            progress.folded(part.partition, PROGRESS_EVERY);
+        }
         goes_on
     })?;
     progress.done(part.partition);
