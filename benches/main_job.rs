@@ -14,6 +14,8 @@ mod appended;
 mod bare_copy;
 #[path = "main_job/checks.rs"]
 mod checks;
+#[path = "main_job/cluster.rs"]
+mod cluster;
 #[path = "main_job/deployment.rs"]
 mod deployment;
 #[path = "main_job/events.rs"]
@@ -50,6 +52,8 @@ mod raw_server;
 mod reading;
 #[path = "main_job/rebuilds.rs"]
 mod rebuilds;
+#[path = "main_job/recount.rs"]
+mod recount;
 #[path = "main_job/report.rs"]
 mod report;
 #[path = "main_job/restart.rs"]
@@ -107,10 +111,12 @@ enum Measure {
     RebuildKeyed,
     LiveLag,
     Switch,
+    Cluster,
+    NodeLoss,
 }
 
 impl Measure {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 14] = [
         Self::HeartbeatsSingle,
         Self::HeartbeatsBatched,
         Self::BlockCheck,
@@ -123,6 +129,8 @@ impl Measure {
         Self::RebuildKeyed,
         Self::LiveLag,
         Self::Switch,
+        Self::Cluster,
+        Self::NodeLoss,
     ];
 
     const fn name(self) -> &'static str {
@@ -139,6 +147,8 @@ impl Measure {
             Self::RebuildKeyed => "rebuild_keyed",
             Self::LiveLag => "live_lag",
             Self::Switch => "switch",
+            Self::Cluster => "cluster",
+            Self::NodeLoss => "node_loss",
         }
     }
 
@@ -156,6 +166,8 @@ impl Measure {
             Self::RebuildKeyed => rebuilds::keyed(scale).await,
             Self::LiveLag => lag::measure(scale).await,
             Self::Switch => switches::measure(scale).await,
+            Self::Cluster => cluster::measure(scale).await,
+            Self::NodeLoss => cluster::node_loss(scale).await,
         }
     }
 }

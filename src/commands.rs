@@ -3,6 +3,7 @@
 //! Exit codes: 0 done, 1 failed, 2 wrong usage, 64 wrong configuration.
 
 mod dead_letters;
+mod decisions;
 mod events;
 mod new;
 mod projection;
@@ -53,6 +54,9 @@ enum Command {
     /// What could not be folded, and what becomes of it
     #[command(subcommand)]
     DeadLetters(dead_letters::DeadLettersCommand),
+    /// What was decided, and what had to be answered before it could be
+    #[command(subcommand)]
+    Decisions(decisions::DecisionsCommand),
     /// Look at the log, and send in again what was refused
     #[command(subcommand)]
     Events(events::EventsCommand),
@@ -103,6 +107,7 @@ async fn dispatch(command: Command, config: Config) -> anyhow::Result<ExitCode> 
         Command::Project { names } => serve::run(config, serve::Roles { api: false, project: Some(names) }).await,
         Command::Projection(command) => projection::run(&config, command).await,
         Command::DeadLetters(command) => dead_letters::run(&config, command).await,
+        Command::Decisions(command) => decisions::run(&config, command).await,
         Command::Events(command) => events::run(&config, command).await,
         Command::Report(command) => report::run(&config, command).await,
         Command::Simulate(args) => {

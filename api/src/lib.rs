@@ -8,6 +8,8 @@
 
 mod answer;
 mod body;
+#[expect(clippy::result_large_err, reason = "an error carries its verdict, and is as much an answer as a success")]
+pub mod cluster;
 mod extract;
 mod instant;
 mod measures;
@@ -24,6 +26,7 @@ mod server;
 mod settings;
 mod state;
 
+pub use cluster::Cluster;
 pub use middleware::REQUEST_ID;
 pub use openapi::json as openapi_json;
 pub use playback::Playback;

@@ -6,6 +6,7 @@
 mod catalog;
 mod clickstream;
 mod playback;
+mod provisional;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -19,6 +20,7 @@ use thiserror::Error;
 pub use catalog::{CatalogEvent, ContractRegistered, EntitlementChanged, RightsHolderRegistered, TitleRegistered};
 pub use clickstream::{ClickstreamEvent, Recorded, RecordedRef};
 pub use playback::{Evicted, Heartbeat, PlaybackEvent, Signal, Started, Stopped};
+pub use provisional::{Answered, Because, KnownState, ProvisionalEvent, Question};
 
 use crate::time::Timestamp;
 
@@ -206,6 +208,7 @@ pub const KINDS: &[&str] = &[
     catalog::CONTRACT_REGISTERED,
     catalog::POLICY_PUBLISHED,
     catalog::ENTITLEMENT_CHANGED,
+    provisional::ANSWERED,
 ];
 
 #[cfg(test)]

@@ -67,7 +67,7 @@ async fn list(State(api): State<ApiState>, ids: PathIds, RawQuery(raw): RawQuery
     let account = ids.account()?;
     let found = match query::<Instant>(raw.as_deref(), "as_of")? {
         Some(Instant(at)) => api.playback().sessions_as_of(&account, at).await?,
-        None => api.playback().sessions(&account),
+        None => api.playback().sessions(&account).await?,
     };
     Ok(answer::sessions(&found))
 }
@@ -147,6 +147,6 @@ async fn evict(State(api): State<ApiState>, ids: PathIds, JsonBody(body): JsonBo
     )
 )]
 async fn verdict(State(api): State<ApiState>, ids: PathIds) -> Result<Response, Problem> {
-    let answered = api.playback().verdict(&ids.account()?, ids.session()?)?;
+    let answered = api.playback().verdict(&ids.account()?, ids.session()?).await?;
     Ok(answer::verdict(answered, api.settings().heartbeat_interval_ms, api.measures()))
 }

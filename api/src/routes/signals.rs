@@ -7,6 +7,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::answer::{self, SignalsAnswer};
+use crate::cluster::Hopped;
 use crate::extract::JsonBody;
 use crate::problem::Problem;
 use crate::refused;
@@ -25,9 +26,12 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
     post, path = "/v1/signals", tag = "ingest", request_body = SignalBatch,
     responses((status = 200, description = "A verdict for each.", body = SignalsAnswer))
 )]
-async fn signals(State(api): State<ApiState>, JsonBody(body): JsonBody) -> Result<Response, Problem> {
+async fn signals(
+    State(api): State<ApiState>,
+    Hopped(hopped): Hopped,
+    JsonBody(body): JsonBody,
+) -> Result<Response, Problem> {
     let batch = parse_signal_batch(&body)?;
     refused::keep(&api, refused::items("/v1/signals", &batch.rejected));
-    let outcomes = api.playback().signals(batch).await;
-    Ok(answer::ok(&SignalsAnswer::of(outcomes, api.measures())?))
+    Ok(answer::ok(&api.cluster().signals(&api, batch, &body, hopped).await?))
 }
