@@ -9,7 +9,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 
 .PHONY: help
 help: ## Say what there is
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: demo
 demo: ## Everything at once, with simulated viewers: watch it in a browser; Ctrl-C ends it
@@ -42,6 +42,28 @@ test: ## Every check there is: format, lints, docs, web and Rust tests, on a rea
 bench: build ## Measure the main job and the projections against the raw limits of their parts; rows also in target/bench.json
 	@PULSEGATE_KAFKA_JVM=-XX:+TieredCompilation ops/with-services cargo bench -p pulsegate --bench main_job --locked
 
+.PHONY: image
+image: web ## Pack the program as a container image without an engine (needs buildah): target/pulsegate-image.tar
+	@ops/check-tools cargo cmake g++ libcurl libssl make pkg-config zlib
+	cargo build --profile dist --locked
+	ops/image/make
+
+.PHONY: check-image
+check-image: ## Enter the image and run it, read-only and without rights (needs root, skopeo, umoci)
+	@ops/with-services ops/image/check
+
+.PHONY: sbom
+sbom: ## List what the program is made of and under which licences: target/sbom.cdx.json, target/licences.md
+	@ops/sbom
+
+.PHONY: deploy-plan
+deploy-plan: ## Show what the stacks of ops/aws would create (SIZE=small|medium|large KAFKA=provisioned|serverless)
+	@ops/aws/with-tools ops/aws/plan $(or $(SIZE),small) $(or $(KAFKA),provisioned)
+
+.PHONY: check-aws
+check-aws: ## Check the stacks without a cloud: cfn-lint, checkov, rights against code, moto
+	@ops/aws/check
+
 .PHONY: fmt
 fmt: ## Format the Rust code
 	cargo fmt --all
@@ -52,4 +74,4 @@ lint: web ## Format check, clippy, rustdoc, shellcheck where there is one; nothi
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
 	ops/check-docs
-	if command -v shellcheck >/dev/null; then shellcheck $$(grep -rlE '^#!/usr/bin/env bash' ops .ci) ops/services/env.sh; fi
+	if command -v shellcheck >/dev/null; then shellcheck $$(grep -rlE '^#!/usr/bin/env bash' ops .ci) ops/services/env.sh ops/aws/settings.sh; fi

@@ -64,6 +64,8 @@ mod scale;
 mod starts;
 #[path = "main_job/switches.rs"]
 mod switches;
+#[path = "main_job/ten_rules.rs"]
+mod ten_rules;
 #[path = "main_job/viewers.rs"]
 mod viewers;
 #[path = "main_job/visible.rs"]
@@ -102,6 +104,7 @@ enum Measure {
     HeartbeatsSingle,
     HeartbeatsBatched,
     BlockCheck,
+    BlockCheckTenRules,
     StartOwnOffset,
     Visible,
     FoldHistory,
@@ -116,10 +119,11 @@ enum Measure {
 }
 
 impl Measure {
-    const ALL: [Self; 14] = [
+    const ALL: [Self; 15] = [
         Self::HeartbeatsSingle,
         Self::HeartbeatsBatched,
         Self::BlockCheck,
+        Self::BlockCheckTenRules,
         Self::StartOwnOffset,
         Self::Visible,
         Self::FoldHistory,
@@ -138,6 +142,7 @@ impl Measure {
             Self::HeartbeatsSingle => "heartbeats_single",
             Self::HeartbeatsBatched => "heartbeats_batched",
             Self::BlockCheck => "block_check",
+            Self::BlockCheckTenRules => "block_check_ten_rules",
             Self::StartOwnOffset => "start_own_offset",
             Self::Visible => "visible",
             Self::FoldHistory => "fold_history",
@@ -157,6 +162,7 @@ impl Measure {
             Self::HeartbeatsSingle => heartbeats::single(scale).await,
             Self::HeartbeatsBatched => heartbeats::batched(scale).await,
             Self::BlockCheck => checks::measure(scale).await,
+            Self::BlockCheckTenRules => ten_rules::measure(scale).await,
             Self::StartOwnOffset => starts::measure(scale).await,
             Self::Visible => visible::measure(scale).await,
             Self::FoldHistory => history::measure(scale).await,

@@ -6,17 +6,20 @@ mod dead_letters;
 mod decisions;
 mod events;
 mod new;
+mod policies;
 mod projection;
 mod report;
 mod resend;
 mod serve;
+mod signals;
 mod topic_reader;
+mod when;
 
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use pulsegate_service::{logs as telemetry, variables};
+use pulsegate_service::{health, logs as telemetry, variables};
 
 use crate::config::Config;
 use crate::simulate::{self, SimulateArgs};
@@ -54,12 +57,18 @@ enum Command {
     /// What could not be folded, and what becomes of it
     #[command(subcommand)]
     DeadLetters(dead_letters::DeadLettersCommand),
-    /// What was decided, and what had to be answered before it could be
-    #[command(subcommand)]
-    Decisions(decisions::DecisionsCommand),
     /// Look at the log, and send in again what was refused
     #[command(subcommand)]
     Events(events::EventsCommand),
+    /// What servers saw of players
+    #[command(subcommand)]
+    Signals(signals::SignalsCommand),
+    /// Why an account was told what it was told, and what it was told before that was known
+    #[command(subcommand)]
+    Decisions(decisions::DecisionsCommand),
+    /// Try a policy on what has happened
+    #[command(subcommand)]
+    Policies(policies::PoliciesCommand),
     /// Reports: what is owed for, what people did
     #[command(subcommand)]
     Report(report::ReportCommand),
@@ -70,6 +79,8 @@ enum Command {
     New(new::NewCommand),
     /// Bring the database's schema up to date
     Migrate,
+    /// Ask the process that runs here, by its admin port, whether it lives: a container's health check
+    Health,
     /// Print what is in force, without secrets
     Config {
         /// As JSON
@@ -107,8 +118,10 @@ async fn dispatch(command: Command, config: Config) -> anyhow::Result<ExitCode> 
         Command::Project { names } => serve::run(config, serve::Roles { api: false, project: Some(names) }).await,
         Command::Projection(command) => projection::run(&config, command).await,
         Command::DeadLetters(command) => dead_letters::run(&config, command).await,
-        Command::Decisions(command) => decisions::run(&config, command).await,
         Command::Events(command) => events::run(&config, command).await,
+        Command::Signals(command) => signals::run(&config, command).await,
+        Command::Decisions(command) => decisions::run(&config, command).await,
+        Command::Policies(command) => policies::run(&config, command).await,
         Command::Report(command) => report::run(&config, command).await,
         Command::Simulate(args) => {
             let report = simulate::run(args, telemetry::stop_signal()).await?;
@@ -119,6 +132,11 @@ async fn dispatch(command: Command, config: Config) -> anyhow::Result<ExitCode> 
             let pool = serve::pool(&config)?;
             pulsegate_projections::migrate(&pool).await.context("failed to migrate the database")?;
             println!("the database is up to date");
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Health => {
+            health::check(config.admin_listen)
+                .with_context(|| format!("failed to ask PULSEGATE_ADMIN_LISTEN={}", config.admin_listen))?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Config { json } => {

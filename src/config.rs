@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::ops::Deref;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use pulsegate_api::CorsOrigins;
 use pulsegate_service::settings::Settings;
 use pulsegate_service::variables::{AllShown, Mistake, Reader};
+use pulsegate_write_side::adapter::Mapping;
 
 /// What is in force.
 #[derive(Clone, Debug)]
@@ -24,6 +26,8 @@ pub(crate) struct Config {
     pub(crate) ack_timeout: Duration,
     /// How many days of raw clickstream events are kept; `None`: all.
     pub(crate) clickstream_keep_days: Option<u32>,
+    /// Where licence servers and logs say what a signal needs.
+    pub(crate) signals_mapping: Arc<Mapping>,
     shown: AllShown,
 }
 
@@ -81,6 +85,7 @@ impl Config {
         let ack_timeout = Duration::from_millis(reader.within("PULSEGATE_ACK_TIMEOUT_MS", 5_000, 100, 60_000));
         let keep_days = reader.within("PULSEGATE_CLICKSTREAM_KEEP_DAYS", 400, 0, 36_500);
         let clickstream_keep_days = u32::try_from(keep_days).ok().filter(|days| *days > 0);
+        let MappingFile(signals_mapping) = reader.parsed("PULSEGATE_SIGNALS_MAPPING", "", MappingFile::default());
         let shown = reader.finish()?;
         Ok(Self {
             process,
@@ -91,6 +96,7 @@ impl Config {
             view_wait,
             ack_timeout,
             clickstream_keep_days,
+            signals_mapping,
             shown,
         })
     }
@@ -104,6 +110,22 @@ impl Config {
 /// Whether an address says only that a process listens on every interface, or on a port that nobody knows yet.
 fn is_nowhere(address: &str) -> bool {
     address.parse::<SocketAddr>().is_ok_and(|address| address.ip().is_unspecified() || address.port() == 0)
+}
+
+/// A mapping, read from the file of this name.
+#[derive(Default)]
+struct MappingFile(Arc<Mapping>);
+
+impl FromStr for MappingFile {
+    type Err = String;
+
+    fn from_str(path: &str) -> Result<Self, String> {
+        if path.is_empty() {
+            return Ok(Self::default());
+        }
+        let file = std::fs::read(path).map_err(|error| error.to_string())?;
+        Mapping::parse(&file).map(|mapping| Self(Arc::new(mapping))).map_err(|error| error.to_string())
+    }
 }
 
 #[cfg(test)]
@@ -133,6 +155,7 @@ mod tests {
             ("PULSEGATE_LOG_FORMAT", "xml"),
             ("PULSEGATE_KAFKA_SECURITY_PROTOCOL", "sasl_ssl"),
             ("PULSEGATE_DATABASE_URL", "not a url"),
+            ("PULSEGATE_SIGNALS_MAPPING", "/nowhere/mapping.json"),
         ])
         .unwrap_err();
         let named: Vec<_> = problems.iter().filter_map(|problem| problem.split(':').next()).collect();
@@ -144,7 +167,8 @@ mod tests {
                 "PULSEGATE_PARTITIONS",
                 "PULSEGATE_DATABASE_URL",
                 "PULSEGATE_LOG_FORMAT",
-                "PULSEGATE_LISTEN"
+                "PULSEGATE_LISTEN",
+                "PULSEGATE_SIGNALS_MAPPING"
             ]
         );
     }

@@ -13,14 +13,20 @@ mod cluster;
 mod crashes;
 #[path = "pulsegate/deployment.rs"]
 mod deployment;
+#[path = "pulsegate/explaining.rs"]
+mod explaining;
 #[path = "pulsegate/households.rs"]
 mod households;
 #[path = "pulsegate/main_job.rs"]
 mod main_job;
+#[path = "pulsegate/mute_household.rs"]
+mod mute_household;
 #[path = "pulsegate/outages.rs"]
 mod outages;
 #[path = "pulsegate/pages.rs"]
 mod pages;
+#[path = "pulsegate/policies.rs"]
+mod policies;
 #[path = "pulsegate/races.rs"]
 mod races;
 #[path = "pulsegate/recount.rs"]
@@ -29,5 +35,7 @@ mod recount;
 mod resend;
 #[path = "pulsegate/templates.rs"]
 mod templates;
+#[path = "pulsegate/waiting.rs"]
+mod waiting;
 #[path = "pulsegate/workers.rs"]
 mod workers;

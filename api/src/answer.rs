@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::measures::Measures;
-use crate::playback::{AccountSessions, Answered, BatchOutcome, ItemRejected, SignalOutcome, Stamp, Started};
+use crate::playback::{
+    AccountSessions, Answered, BatchOutcome, ItemRejected, LineRejected, LogOutcome, SignalOutcome, Stamp, Started,
+};
 use crate::problem::{Problem, ProblemKind, RETRY_AFTER_S};
 use crate::schema;
 
@@ -82,6 +84,9 @@ pub(crate) struct VerdictAnswer {
     as_of: AsOf,
     /// How often to ask or send a heartbeat.
     heartbeat_interval_ms: u64,
+    /// For how long it was waited for; absent where it was not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    waited_ms: Option<u64>,
     /// Whether the answer was made from less than the whole log; absent where not.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     #[schema(required = false)]
@@ -204,8 +209,120 @@ pub(crate) fn heartbeat(answered: Answered, next_heartbeat_in_ms: u64, measures:
 
 /// The answer to a check or an eviction.
 pub(crate) fn verdict(answered: Answered, heartbeat_interval_ms: u64, measures: &Measures) -> Response {
-    let Answered { verdict, stamp: Stamp { as_of, provisional, stale_ms }, .. } = count(answered, measures);
-    ok(&VerdictAnswer { verdict, as_of, heartbeat_interval_ms, provisional, stale_ms })
+    ok(&VerdictAnswer::of(answered, heartbeat_interval_ms, None, measures))
+}
+
+/// The body of the answer to a check that waited.
+pub(crate) fn verdict_body(
+    answered: Answered,
+    heartbeat_interval_ms: u64,
+    waited_ms: Option<u64>,
+    measures: &Measures,
+) -> Vec<u8> {
+    let answer = VerdictAnswer::of(answered, heartbeat_interval_ms, waited_ms, measures);
+    // Writing to memory fails only where a map's key is not text, and there is no map here.
+    serde_json::to_vec(&answer).unwrap_or_default()
+}
+
+impl VerdictAnswer {
+    fn of(answered: Answered, heartbeat_interval_ms: u64, waited_ms: Option<u64>, measures: &Measures) -> Self {
+        let Answered { verdict, stamp: Stamp { as_of, provisional, stale_ms }, .. } = count(answered, measures);
+        Self { verdict, as_of, heartbeat_interval_ms, waited_ms, provisional, stale_ms }
+    }
+}
+
+/// The answer to a licence server that may issue.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct LicenceAnswer {
+    /// The session that the question was given to.
+    #[schema(value_type = Option<uuid::Uuid>, required = true)]
+    session_id: Option<SessionId>,
+    #[schema(value_type = Option<schema::Verdict>, required = true)]
+    verdict: Option<Verdict>,
+    #[schema(value_type = schema::AsOf)]
+    as_of: AsOf,
+    /// Whether the answer was made from less than the whole log up to its own event; absent where not.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schema(required = false)]
+    provisional: bool,
+    /// How old the node's view is, in milliseconds; absent while it is fresh.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stale_ms: Option<u64>,
+}
+
+/// The answer to a licence server that may issue.
+pub(crate) fn licence(answered: Answered, measures: &Measures) -> Response {
+    let Answered { session_id, verdict, stamp } = count(answered, measures);
+    let Stamp { as_of, provisional, stale_ms } = stamp;
+    ok(&LicenceAnswer { session_id, verdict, as_of, provisional, stale_ms })
+}
+
+/// A line of a log that was not taken.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct RejectedLine {
+    /// Its number, from 1.
+    line: usize,
+    /// Why, for programs: a problem's code. `unavailable` and `overloaded` may be sent again as they are.
+    code: &'static str,
+    /// Which field is wrong, where one is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    field: Option<String>,
+    /// Why, for people.
+    detail: String,
+}
+
+/// What became of a log's lines.
+#[derive(Serialize, ToSchema)]
+#[schema(example = json!({
+    "lines": 4_000, "accepted": 310, "thinned": 3_402, "too_old": 0, "ahead": 0, "not_media": 271, "not_served": 16,
+    "refused": 1, "rejected": [{"line": 17, "code": "invalid", "field": "sc-status", "detail": "is \"x\", which is no status"}]
+}))]
+pub(crate) struct LogAnswer {
+    /// How many said something.
+    lines: usize,
+    /// How many stand in the log as signals.
+    accepted: usize,
+    /// How many say nothing new: their viewing is known to be alive.
+    thinned: usize,
+    /// How many are older than their lease.
+    too_old: usize,
+    /// How many are of a time that has not come.
+    ahead: usize,
+    /// How many are of something else than manifests and segments.
+    not_media: usize,
+    /// How many are of requests that were not served.
+    not_served: usize,
+    /// How many could not be taken.
+    refused: usize,
+    /// The first 100 of these.
+    rejected: Vec<RejectedLine>,
+    /// Repeats what Firehose calls its delivery; absent otherwise.
+    #[serde(rename = "requestId", skip_serializing_if = "Option::is_none")]
+    request_id: Option<String>,
+    /// When it was answered, in milliseconds since 1970, for Firehose; absent otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    timestamp: Option<i64>,
+}
+
+impl LogAnswer {
+    /// The answer to lines; `delivery` is what Firehose calls them and when they were answered.
+    pub(crate) fn of(outcome: LogOutcome, delivery: Option<(String, i64)>) -> Self {
+        let (request_id, timestamp) = delivery.unzip();
+        let line = |LineRejected { line, code, field, detail }| RejectedLine { line, code, field, detail };
+        Self {
+            lines: outcome.lines,
+            accepted: outcome.accepted,
+            thinned: outcome.thinned,
+            too_old: outcome.too_old,
+            ahead: outcome.ahead,
+            not_media: outcome.not_media,
+            not_served: outcome.not_served,
+            refused: outcome.refused,
+            rejected: outcome.rejected.into_iter().map(line).collect(),
+            request_id,
+            timestamp,
+        }
+    }
 }
 
 fn count(answered: Answered, measures: &Measures) -> Answered {

@@ -76,7 +76,7 @@ impl FromRequest<ApiState> for JsonBody {
     type Rejection = Response;
 
     async fn from_request(request: Request, state: &ApiState) -> Result<Self, Response> {
-        checked(request, state, |media| media == MediaType::Json).await.map(Self)
+        checked(request, state, JSON, |media| media == MediaType::Json).await.map(Self)
     }
 }
 
@@ -87,12 +87,31 @@ impl FromRequest<ApiState> for BeaconBody {
     type Rejection = Response;
 
     async fn from_request(request: Request, state: &ApiState) -> Result<Self, Response> {
-        checked(request, state, |media| media != MediaType::Other).await.map(Self)
+        checked(request, state, JSON, |media| media != MediaType::Other).await.map(Self)
     }
 }
 
+/// Lines of a log as `text/plain`, or JSON that holds some.
+pub(crate) struct LinesBody(pub(crate) Bytes);
+
+impl FromRequest<ApiState> for LinesBody {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, state: &ApiState) -> Result<Self, Response> {
+        checked(request, state, LINES, |media| media != MediaType::Other).await.map(Self)
+    }
+}
+
+const JSON: &str = "application/json or application/…+json";
+const LINES: &str = "text/plain, or application/json for what Firehose delivers";
+
 /// Reads a body whose type is `wanted`. An empty one needs no type: whether it may be empty, its parser says.
-async fn checked(request: Request, state: &ApiState, wanted: impl Fn(MediaType) -> bool) -> Result<Bytes, Response> {
+async fn checked(
+    request: Request,
+    state: &ApiState,
+    names: &str,
+    wanted: impl Fn(MediaType) -> bool,
+) -> Result<Bytes, Response> {
     use axum::response::IntoResponse as _;
     let media = MediaType::of(request.headers());
     let read = read(request, state).await;
@@ -100,7 +119,7 @@ async fn checked(request: Request, state: &ApiState, wanted: impl Fn(MediaType) 
         Ok(bytes) if bytes.is_empty() || wanted(media) => Ok(bytes),
         Ok(_) => Err(Problem::new(
             ProblemKind::UnsupportedMediaType,
-            "the body must be application/json or application/…+json, and say so in Content-Type",
+            format!("the body must be {names}, and say so in Content-Type"),
         )),
         Err(problem) => Err(problem),
     }

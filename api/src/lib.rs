@@ -25,6 +25,7 @@ mod schema;
 mod server;
 mod settings;
 mod state;
+mod wait;
 
 pub use cluster::Cluster;
 pub use middleware::REQUEST_ID;

@@ -136,7 +136,8 @@ mod tests {
             "Contract",
             &serde_json::json!({
                 "contract_id": "c", "rights_holder_id": "r", "title_ids": ["t"], "territories": ["DE"],
-                "valid_from": "2026-01-01", "valid_until": "2026-12-31", "view_threshold_ms": 1
+                "valid_from": "2026-01-01", "valid_until": "2026-12-31", "view_threshold_ms": 1,
+                "max_streams_per_account": 1
             }),
         );
         // The routes put an account and the rest of the place beside a decision.

@@ -5,16 +5,20 @@
 //! from the state that is known plus this event, and says so.
 
 mod answer;
+mod caps;
 mod catalog;
 mod ingest;
 mod known;
 mod provisional;
+mod sightings;
+mod waiting;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::Utc;
 use pulsegate_domain::account::{Account, Rejection, SessionView, Verdict, check_at_door};
+use pulsegate_domain::catalog::Catalog;
 use pulsegate_domain::event::{PlaybackEvent, Question};
 use pulsegate_domain::ids::{AccountId, SessionId};
 use pulsegate_domain::time::Timestamp;
@@ -29,6 +33,7 @@ use pulsegate_write_side::store::AccountStore;
 use pulsegate_write_side::{Appended, EventLog};
 use sqlx::PgPool;
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use known::Known as KnownAccount;
@@ -36,6 +41,8 @@ use provisional::Unheard;
 
 pub use answer::{AccountSessions, Answered, CommandError, Stamp, Started};
 pub use ingest::{BatchOutcome, ItemRejected, SignalOutcome};
+pub use sightings::{LineRejected, LogOutcome};
+pub use waiting::{Following, News, WAIT_MAX};
 
 /// Most provisional checks that are being kept at once; more are counted and let go.
 const KEEPING_MAX: usize = 256;
@@ -78,6 +85,8 @@ struct Inner {
     /// What this node is called in what it leaves behind.
     node: String,
     keeping: Arc<Semaphore>,
+    /// The node stops: nobody waits any longer.
+    waits_end: CancellationToken,
 }
 
 /// An event that passed the door, and what was seen of its session there.
@@ -102,8 +111,9 @@ impl Playback {
         settings: PlaybackSettings,
     ) -> Self {
         let keeping = Arc::new(Semaphore::new(KEEPING_MAX));
-        let (read_model, node) = (None, "this node".to_owned());
-        Self { inner: Arc::new(Inner { log, view, catalog, log_settings, settings, read_model, node, keeping }) }
+        let (read_model, node, waits_end) = (None, "this node".to_owned(), CancellationToken::new());
+        let inner = Inner { log, view, catalog, log_settings, settings, read_model, node, keeping, waits_end };
+        Self { inner: Arc::new(inner) }
     }
 
     /// The same as a node of several, called `node`, that knows the accounts that it doesn't fold by a read model.
@@ -120,6 +130,7 @@ impl Playback {
                 read_model: Some(read_model),
                 node,
                 keeping: Arc::clone(&inner.keeping),
+                waits_end: inner.waits_end.clone(),
             }),
         }
     }
@@ -130,7 +141,8 @@ impl Playback {
         let session = request.session_id.unwrap_or_else(envelope::new_session_id);
         let known = self.known(&account).await;
         let admitted = self.admit(&account, session, &known, |known| {
-            self.inner.catalog.read(|catalog| PlaybackEvent::Started(stamp::started(request, session, catalog, known)))
+            let stamped = |catalog: &Catalog| stamp::started(request, session, catalog, known, now());
+            PlaybackEvent::Started(self.inner.catalog.read(stamped))
         })?;
         let origin = Origin::new("/v1/accounts/sessions", now());
         let (answer, view) = self.append_and_hear(&known, Question::Start, admitted.event, &origin).await?;
@@ -144,7 +156,8 @@ impl Playback {
         let happened_at = now().minus_ms(request.age_ms);
         let known = self.known(&account).await;
         let admitted = self.admit(&account, session, &known, |known| {
-            self.inner.catalog.read(|catalog| PlaybackEvent::Heartbeat(stamp::heartbeat(request, catalog, known)))
+            let stamped = |catalog: &Catalog| stamp::heartbeat(request, catalog, known, now());
+            PlaybackEvent::Heartbeat(self.inner.catalog.read(stamped))
         })?;
         let origin = Origin::new(SOURCE, happened_at);
         // What is known of it may not be so: then its own event decides, too.
@@ -259,6 +272,12 @@ impl Playback {
     #[must_use]
     pub fn catalog(&self) -> &CatalogView {
         &self.inner.catalog
+    }
+
+    /// Whether an account's partition is folded here, however far.
+    #[must_use]
+    pub fn has_in_memory(&self, account: &AccountId) -> bool {
+        self.inner.view.folds(self.inner.view.partition_of(account))
     }
 
     /// What this node folds.

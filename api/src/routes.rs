@@ -64,7 +64,7 @@ fn taking_in() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new()
         .merge(sessions::taking_in())
         .merge(heartbeats::routes())
-        .merge(signals::routes())
+        .merge(signals::taking_in())
         .merge(clickstream::taking_in())
 }
 
@@ -72,6 +72,7 @@ fn taking_in() -> OpenApiRouter<ApiState> {
 fn asking() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new()
         .merge(sessions::asking())
+        .merge(signals::asking())
         .merge(decisions::routes())
         .merge(policies::routes())
         .merge(entitlements::routes())

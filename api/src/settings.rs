@@ -1,8 +1,10 @@
 //! What an operator may set of the HTTP surface.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderValue;
+use pulsegate_write_side::adapter::Mapping;
 use thiserror::Error;
 
 /// Limits and habits of the HTTP surface; [`Default`] is what the documentation promises.
@@ -23,6 +25,8 @@ pub struct ApiSettings {
     pub writes_in_flight_max: usize,
     /// How often a player is asked to send a heartbeat, in milliseconds.
     pub heartbeat_interval_ms: u64,
+    /// Where formats of others say what a signal needs.
+    pub mapping: Arc<Mapping>,
     /// For how long requests under way may go on once the server is told to stop.
     pub drain_time_max: Duration,
 }
@@ -37,6 +41,7 @@ impl Default for ApiSettings {
             reads_in_flight_max: 4_096,
             writes_in_flight_max: 4_096,
             heartbeat_interval_ms: 10_000,
+            mapping: Arc::default(),
             drain_time_max: Duration::from_secs(10),
         }
     }

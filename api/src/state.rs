@@ -1,8 +1,9 @@
 //! What every handler has at hand.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use pulsegate_projections::provisional::{Settled, Wanted};
+use pulsegate_write_side::adapter::Thinner;
 use tokio::sync::Semaphore;
 
 use crate::cluster::Cluster;
@@ -31,6 +32,7 @@ struct Inner {
     writes_in_flight: Semaphore,
     keeping: Arc<Semaphore>,
     settling: Semaphore,
+    thinner: Mutex<Thinner>,
 }
 
 impl ApiState {
@@ -56,6 +58,7 @@ impl ApiState {
                 reads_in_flight: Semaphore::new(settings.reads_in_flight_max),
                 writes_in_flight: Semaphore::new(settings.writes_in_flight_max),
                 keeping: Arc::new(Semaphore::new(KEEPING_MAX)),
+                thinner: Mutex::default(),
                 settings,
             }),
         }
@@ -95,6 +98,11 @@ impl ApiState {
 
     pub(crate) fn in_flight(&self, is_read: bool) -> &Semaphore {
         if is_read { &self.inner.reads_in_flight } else { &self.inner.writes_in_flight }
+    }
+
+    /// What lines of logs have said lately.
+    pub(crate) fn thinner(&self) -> &Mutex<Thinner> {
+        &self.inner.thinner
     }
 
     pub(crate) fn keeping(&self) -> &Arc<Semaphore> {

@@ -8,7 +8,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use pulsegate_domain::account::{Account, Place, Session};
 use pulsegate_domain::event::{Attributes, Heartbeat, PlaybackEvent, decode, encode};
 use pulsegate_domain::ids::{AccountId, PlayerState, SessionId};
-use pulsegate_domain::policy::{Policy, PolicySet};
+use pulsegate_domain::policy::{OnLimit, Policy, PolicySet, Rule};
 use pulsegate_domain::time::Timestamp;
 use pulsegate_domain::watch_time::WatchTime;
 use uuid::Uuid;
@@ -150,6 +150,64 @@ fn heartbeats(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// A household of four, and as many rules as a policy is likely to have.
+const HOUSEHOLD: usize = 4;
+
+fn ten_rules() -> Policy {
+    let scopes = [
+        "account",
+        "title",
+        "territory",
+        "rights_holder",
+        "device_class:tv",
+        "device_class:mobile",
+        "device_class:tablet",
+        "device_class:web",
+        "content_kind:vod",
+        "content_kind:live",
+    ];
+    let rule = |scope: &str| {
+        let scope = scope.parse().unwrap_or_else(|_| unreachable!("{scope} is a scope"));
+        Rule { scope, max: 4, on_limit: OnLimit::BlockNewest }
+    };
+    let mut policy = Policy { version: 2, ..Policy::standard() };
+    policy.terms.rules = scopes.into_iter().map(rule).collect();
+    policy
+}
+
+/// The block check of a session that plays and of one that waits, by one rule and by ten.
+fn verdicts(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("verdict");
+    for (name, policy) in [
+        ("one rule", {
+            let mut one = Policy { version: 3, ..Policy::standard() };
+            one.terms.rules[0].max = 4;
+            one
+        }),
+        ("ten rules", ten_rules()),
+    ] {
+        let mut policies = PolicySet::default();
+        policies.publish(policy.clone());
+        let mut account = Account::default();
+        let at = Timestamp::from_millis(1_795_380_423_120);
+        for n in 0..=HOUSEHOLD {
+            let mut event = Heartbeat { policy: policy.reference(), ..heartbeat(n) };
+            event.account_id = heartbeat(0).account_id;
+            let place = Place { offset: i64::try_from(n).unwrap_or(i64::MAX), at };
+            let applied = account.apply("e", &PlaybackEvent::Heartbeat(event), place, &policies, &mut ());
+            assert!(applied.is_ok());
+        }
+        for (who, n) in [("plays", 0), ("waits", HOUSEHOLD)] {
+            let said = account.verdict(session(n), at, &policies);
+            assert!(said.is_some_and(|verdict| verdict.allows() == (who == "plays")));
+            group.bench_function(format!("{who}, {name}"), |bencher| {
+                bencher.iter(|| account.verdict(black_box(session(n)), at, &policies));
+            });
+        }
+    }
+    group.finish();
+}
+
 /// Says what an account with one live session takes in memory; ids of up to 24 bytes lie inside.
 fn heartbeat_size(_: &mut Criterion) {
     let mut account = Account::default();
@@ -167,5 +225,5 @@ fn heartbeat_size(_: &mut Criterion) {
     println!("heartbeat_size: {} bytes a session's watch time, without its facts", size_of::<WatchTime>());
 }
 
-criterion_group!(benches, heartbeat_size, heartbeats);
+criterion_group!(benches, heartbeat_size, heartbeats, verdicts);
 criterion_main!(benches);

@@ -12,6 +12,8 @@
 mod aggregate;
 mod decision;
 mod door;
+pub mod explain;
+mod news;
 mod past;
 mod session;
 mod slots;
@@ -24,12 +26,14 @@ use past::Past;
 pub use aggregate::{AccountAggregate, Command, PlacedEvent};
 pub use decision::{Decision, DecisionKind};
 pub use door::{Rejection, check_at_door};
+pub use news::Bearing;
 pub use session::{EndReason, EndedSession, Lapse, Refusal, Session, SessionState, Standing, Takeover};
 pub use verdict::{Conflict, Reason, SessionView, Verdict, VerdictDecision};
 
 use crate::event::{Heartbeat, PlaybackEvent, Signal, Started};
 use crate::ids::{
     AccountId, ContentKind, DeviceClass, DeviceId, PlayerState, RightsHolderId, SessionId, SignalKind, Territory,
+    TitleId,
 };
 use crate::policy::{Policy, PolicyRef, PolicySet};
 use crate::time::Timestamp;
@@ -118,6 +122,12 @@ impl PartialEq for Account {
 }
 
 impl Account {
+    /// The account of which nothing was heard.
+    #[must_use]
+    pub const fn from_nothing() -> Self {
+        Self { open: Vec::new(), past: Past::nothing() }
+    }
+
     /// The account of these sessions, as a read model kept them.
     pub fn from_sessions(sessions: impl IntoIterator<Item = SessionState>) -> Self {
         let mut account = Self::default();
@@ -319,7 +329,8 @@ impl Account {
         place: Place,
         observer: &mut impl Observe,
     ) -> Applied {
-        let id = match event.session_id.or_else(|| self.session_of_signal(event, place.at)) {
+        let belongs = || self.session_of(&event.device_id, &event.title_id, event.kind, place.at);
+        let id = match event.session_id.or_else(belongs) {
             Some(id) => id,
             None => SessionId::inferred(&event.account_id, &event.device_id, event_id),
         };
@@ -349,14 +360,15 @@ impl Account {
         Applied { session: id, outcome: Outcome::TakenUp }
     }
 
-    /// To which known session a signal without session id belongs (rule 5).
-    fn session_of_signal(&self, event: &Signal, at: Timestamp) -> Option<SessionId> {
-        let of_device = |session: &&Session| session.device_id == event.device_id;
+    /// To which known session a signal without session id belongs (rule 5); `None`: it opens one.
+    #[must_use]
+    pub fn session_of(&self, device: &DeviceId, title: &TitleId, kind: SignalKind, at: Timestamp) -> Option<SessionId> {
+        let of_device = |session: &&Session| session.device_id == *device;
         let open = self
             .open
             .iter()
             .filter(of_device)
-            .filter(|session| session.title_id == event.title_id || (session.is_live(at) && !session.inferred))
+            .filter(|session| session.title_id == *title || (session.is_live(at) && !session.inferred))
             .max_by_key(|session| session.last_seen_offset);
         if let Some(session) = open {
             return Some(session.id);
@@ -365,11 +377,11 @@ impl Account {
         let newest_ended = self
             .ended()
             .iter()
-            .filter(|session| session.device_id.as_ref() == Some(&event.device_id))
+            .filter(|session| session.device_id.as_ref() == Some(device))
             .max_by_key(|session| session.last_seen_offset)?;
         let device_ended = newest_open.is_none_or(|offset| offset < newest_ended.last_seen_offset)
             && at.ms_since(newest_ended.ended_at) < AFTERGLOW_MS;
-        let asks_anew = event.kind == SignalKind::DrmLicence && newest_ended.reason != EndReason::Evicted;
+        let asks_anew = kind == SignalKind::DrmLicence && newest_ended.reason != EndReason::Evicted;
         (device_ended && !asks_anew).then_some(newest_ended.id)
     }
 
@@ -409,7 +421,7 @@ impl Account {
         &mut self,
         id: SessionId,
         device: &DeviceId,
-        title: &crate::ids::TitleId,
+        title: &TitleId,
         place: Place,
         observer: &mut impl Observe,
     ) -> Found<'_> {
@@ -434,7 +446,7 @@ impl Account {
         &mut self,
         id: SessionId,
         device: &DeviceId,
-        title: &crate::ids::TitleId,
+        title: &TitleId,
         inferred: bool,
         place: Place,
     ) -> &mut Session {

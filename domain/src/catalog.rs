@@ -1,10 +1,16 @@
 //! The catalog: what the service offers and to whom, folded from the one-partition `catalog` topic.
 
-use std::collections::HashMap;
+mod caps;
+
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use chrono::NaiveDate;
+
+use caps::Caps;
+
 use crate::event::{CatalogEvent, ContractRegistered, RightsHolderRegistered, TitleRegistered};
-use crate::ids::{AccountId, ContractId, PolicyName, RightsHolderId, TitleId};
+use crate::ids::{AccountId, ContractId, PolicyName, RightsHolderId, Territory, TitleId};
 use crate::policy::{Policy, PolicySet};
 
 /// The catalog as of an offset of its topic.
@@ -15,6 +21,7 @@ pub struct Catalog {
     titles: HashMap<TitleId, TitleRegistered>,
     rights_holders: HashMap<RightsHolderId, RightsHolderRegistered>,
     contracts: HashMap<ContractId, ContractRegistered>,
+    caps: Caps,
 }
 
 impl Catalog {
@@ -29,6 +36,7 @@ impl Catalog {
                 self.rights_holders.insert(holder.rights_holder_id.clone(), holder);
             }
             CatalogEvent::ContractRegistered(contract) => {
+                self.caps.register(&contract);
                 self.contracts.insert(contract.contract_id.clone(), contract);
             }
             CatalogEvent::PolicyPublished(policy) => {
@@ -55,6 +63,30 @@ impl Catalog {
             .get(account)
             .and_then(|name| self.policies.newest(name))
             .unwrap_or_else(|| self.policies.standard())
+    }
+
+    /// The policy that an event of an account is judged by: the one in force for it, and where a contract that is in
+    /// force for the title, the territory and the day caps its rights holder, what was derived from it.
+    #[must_use]
+    pub fn policy_for(
+        &self,
+        account: &AccountId,
+        title: &TitleId,
+        territory: Territory,
+        day: NaiveDate,
+    ) -> &Arc<Policy> {
+        let base = self.policy_in_force(account);
+        let holder = self.titles.get(title).map(|title| &title.rights_holder_id);
+        match holder.and_then(|holder| self.caps.in_force(holder, title, territory, day)) {
+            Some(cap) => self.policies.under_cap(base, cap),
+            None => base,
+        }
+    }
+
+    /// The caps of every contract that isn't over on `day`.
+    #[must_use]
+    pub fn caps_from(&self, day: NaiveDate) -> BTreeSet<u32> {
+        self.caps.from(day)
     }
 
     /// The policy that an account was given by name.

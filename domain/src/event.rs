@@ -17,7 +17,10 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use thiserror::Error;
 
-pub use catalog::{CatalogEvent, ContractRegistered, EntitlementChanged, RightsHolderRegistered, TitleRegistered};
+pub use catalog::{
+    CatalogEvent, ContractRegistered, EntitlementChanged, MAX_STREAMS_PER_ACCOUNT, RightsHolderRegistered,
+    TitleRegistered,
+};
 pub use clickstream::{ClickstreamEvent, Recorded, RecordedRef};
 pub use playback::{Evicted, Heartbeat, PlaybackEvent, Signal, Started, Stopped};
 pub use provisional::{Answered, Because, KnownState, ProvisionalEvent, Question};
@@ -70,6 +73,19 @@ pub fn decode<T: Event>(value: &[u8]) -> Result<Envelope<'_, T>, Unreadable> {
     let text = std::str::from_utf8(value)?;
     let Wire(envelope) = serde_json::from_str(text)?;
     Ok(envelope)
+}
+
+/// Who took an event in, as it stands in the record's value; empty where it doesn't say. Apart from [`decode`], because
+/// no fold asks.
+#[must_use]
+pub fn source_of(value: &[u8]) -> String {
+    #[derive(Deserialize)]
+    struct Source {
+        #[serde(default)]
+        source: String,
+    }
+
+    serde_json::from_slice::<Source>(value).map(|found| found.source).unwrap_or_default()
 }
 
 struct Wire<'a, T>(Envelope<'a, T>);

@@ -3,13 +3,17 @@
 //! The version in force is stamped into each event when it is accepted, and a fold looks the rules
 //! up by that version. So a replay next year gives today's verdicts.
 
-use std::collections::HashMap;
+mod derived;
+mod set;
+
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
+
+pub use derived::{DerivedFrom, is_derived};
+pub use set::PolicySet;
 
 use crate::ids::{ContentKind, DeviceClass, InvalidId, PolicyName, SignalKind};
 
@@ -340,62 +344,6 @@ impl Terms {
     }
 }
 
-/// Every version of every policy, as of a place in the catalog.
-#[derive(Clone, Debug)]
-pub struct PolicySet {
-    versions: HashMap<PolicyRef, Arc<Policy>, foldhash::fast::RandomState>,
-    newest: HashMap<PolicyName, Arc<Policy>>,
-}
-
-impl Default for PolicySet {
-    fn default() -> Self {
-        let mut set = Self { versions: HashMap::default(), newest: HashMap::new() };
-        set.publish(Policy::standard());
-        set
-    }
-}
-
-impl PolicySet {
-    /// Takes up a published version. The first record of a `name@version` counts: a later one changes
-    /// nothing and returns `false`.
-    pub fn publish(&mut self, policy: Policy) -> bool {
-        let reference = policy.reference();
-        if self.versions.contains_key(&reference) {
-            return false;
-        }
-        let policy = Arc::new(policy);
-        self.versions.insert(reference, Arc::clone(&policy));
-        let newest = self.newest.entry(policy.name.clone()).or_insert_with(|| Arc::clone(&policy));
-        if newest.version < policy.version {
-            *newest = policy;
-        }
-        true
-    }
-
-    /// The version that an event names.
-    #[must_use]
-    pub fn get(&self, reference: &PolicyRef) -> Option<&Arc<Policy>> {
-        self.versions.get(reference)
-    }
-
-    /// The newest version of a name.
-    #[must_use]
-    pub fn newest(&self, name: &PolicyName) -> Option<&Arc<Policy>> {
-        self.newest.get(name)
-    }
-
-    /// The newest `standard`, for accounts without entitlement.
-    #[must_use]
-    pub fn standard(&self) -> &Arc<Policy> {
-        &self.newest[&standard_name()]
-    }
-
-    /// All versions, in no order.
-    pub fn iter(&self) -> impl Iterator<Item = &Arc<Policy>> {
-        self.versions.values()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -422,18 +370,6 @@ mod tests {
         for bad in ["premium", "premium@", "premium@0", "premium@03", "premium@+3", "@3", "premium@x"] {
             assert!(bad.parse::<PolicyRef>().is_err(), "{bad}");
         }
-    }
-
-    #[test]
-    fn the_first_record_of_a_version_counts() {
-        let mut set = PolicySet::default();
-        let mut other = Policy::standard();
-        other.terms.rules[0].max = 9;
-        assert!(!set.publish(other.clone()));
-        assert_eq!(set.standard().terms.rules[0].max, 2);
-        other.version = 2;
-        assert!(set.publish(other));
-        assert_eq!(set.standard().version, 2);
     }
 
     #[test]

@@ -277,6 +277,8 @@ impl WatchTime {
     /// Where in `facts` the newest fact stands, which is of `day` and `territory`.
     fn fact(&mut self, day: NaiveDate, territory: Territory) -> usize {
         if self.facts.last().is_none_or(|fact| fact.day != day || fact.territory != territory) {
+            // Few sessions have a second one, and very many are kept in memory.
+            self.facts.reserve_exact(1);
             self.facts.push(Fact {
                 day,
                 territory,
@@ -285,7 +287,7 @@ impl WatchTime {
                 aged_ms: 0,
                 content_ms: 0,
                 played: false,
-                intervals: Vec::new(),
+                intervals: Vec::with_capacity(1),
             });
         }
         self.facts.len() - 1
@@ -340,6 +342,12 @@ impl WatchTime {
     /// Puts the content seen in, and what was there out: for whoever keeps it beside the rest.
     pub const fn replace_content(&mut self, content: Ranges) -> Ranges {
         std::mem::replace(&mut self.content, content)
+    }
+
+    /// Lets go of memory that it doesn't use: many are kept, and most have grown all that they will.
+    pub fn shrink_to_fit(&mut self) {
+        self.facts.shrink_to_fit();
+        self.facts.iter_mut().for_each(|fact| fact.intervals.shrink_to_fit());
     }
 
     /// Whether a stop was read, so that nothing more will count.

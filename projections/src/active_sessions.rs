@@ -90,7 +90,7 @@ impl Projection for ActiveSessions {
         memory: &mut Accounts,
         tx: &mut PgTransaction<'_>,
     ) -> Result<(), sqlx::Error> {
-        let missing = memory.missing(batch.events.iter().map(|placed| placed.event.account_id()));
+        let missing = memory.missing(batch.events.iter().map(|placed| placed.event.account_id()), batch.ends_at.clock);
         memory.bring(missing, tx).await
     }
 
@@ -102,6 +102,11 @@ impl Projection for ActiveSessions {
         poisoned: &mut Poisoned,
     ) -> Changes {
         Changes::fold(batch, policies, memory, poisoned)
+    }
+
+    fn join(&self, changes: &mut Changes, more: Changes) -> Option<Changes> {
+        changes.append(more);
+        None
     }
 
     async fn flush(&self, changes: Changes, tx: &mut PgTransaction<'_>) -> Result<(), sqlx::Error> {

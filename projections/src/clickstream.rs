@@ -68,6 +68,11 @@ impl Projection for Clickstream {
         Changes::fold(batch)
     }
 
+    fn join(&self, changes: &mut Changes, more: Changes) -> Option<Changes> {
+        changes.append(more);
+        None
+    }
+
     async fn flush(&self, changes: Changes, tx: &mut PgTransaction<'_>) -> Result<(), sqlx::Error> {
         changes.flush(tx).await
     }

@@ -16,8 +16,9 @@ mod ownership;
 mod proof;
 mod shard;
 mod snapshot;
+mod waiting;
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -44,6 +45,7 @@ pub use shard::Acknowledged;
 use shard::{Record, Shard};
 use snapshot::Part;
 pub use snapshot::Snapshot;
+pub use waiting::{TooManyWaiters, WAITERS_AN_ACCOUNT_MAX, WAITERS_MAX, Waiter};
 
 /// How often the ends of the log are asked for.
 const PROOF_INTERVAL: Duration = Duration::from_millis(500);
@@ -113,6 +115,9 @@ struct Inner {
     /// An end of the log lies above what is folded: perhaps what lies between is no record.
     is_position_wanted: AtomicBool,
     caught_up: watch::Sender<bool>,
+    /// Told each time that the ends of the log were heard of.
+    proofs: watch::Sender<()>,
+    waiters: AtomicUsize,
     failure: Mutex<Option<String>>,
     live: live::Counters,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -149,6 +154,8 @@ impl HotView {
                 is_whole,
                 is_position_wanted: AtomicBool::new(false),
                 caught_up: watch::Sender::new(false),
+                proofs: watch::Sender::new(()),
+                waiters: AtomicUsize::new(0),
                 failure: Mutex::new(None),
                 live: live::Counters::default(),
                 threads: Mutex::new(Vec::new()),
@@ -388,6 +395,7 @@ impl Inner {
                             self.is_position_wanted.store(true, Ordering::Relaxed);
                         }
                     }
+                    self.proofs.send_replace(());
                 }
                 Err(error) => tracing::debug!(%error, "the ends of the log are not known"),
             }

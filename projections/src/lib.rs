@@ -6,6 +6,7 @@
 
 pub mod active_sessions;
 pub mod builds;
+pub mod cache;
 pub mod catalog_view;
 pub mod clickstream;
 pub mod cluster;
@@ -15,6 +16,7 @@ pub mod hot_view;
 pub mod licensing;
 pub mod live;
 pub mod period;
+pub mod policy_try;
 pub mod provisional;
 pub mod reader;
 pub mod rebuild;

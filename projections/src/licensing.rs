@@ -62,12 +62,17 @@ impl Projection for Licensing {
         memory: &mut Sessions,
         tx: &mut PgTransaction<'_>,
     ) -> Result<(), sqlx::Error> {
-        let missing = memory.missing(batch.events.iter().filter_map(|placed| placed.event.key()));
+        let missing = memory.missing(batch.events.iter().filter_map(|placed| placed.event.key()), batch.ends_at.clock);
         memory.bring(batch.source.partition, missing, tx).await
     }
 
     fn fold(&self, batch: &Batch<Playback>, (): &(), memory: &mut Sessions, _: &mut Poisoned) -> Changes {
         Changes::fold(batch, memory)
+    }
+
+    fn join(&self, changes: &mut Changes, more: Changes) -> Option<Changes> {
+        changes.append(more);
+        None
     }
 
     async fn flush(&self, changes: Changes, tx: &mut PgTransaction<'_>) -> Result<(), sqlx::Error> {

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use pulsegate_access::kafka as access;
 use pulsegate_domain::topic::TopicNames;
 use rdkafka::ClientConfig;
-use rdkafka::client::ClientContext;
+use rdkafka::client::{ClientContext, OAuthToken};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, ConsumerContext};
 use rdkafka::error::KafkaError;
@@ -30,6 +31,12 @@ pub struct ReaderSettings {
 pub struct ReaderContext;
 
 impl ClientContext for ReaderContext {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, config: Option<&str>) -> Result<OAuthToken, Box<dyn std::error::Error>> {
+        access::token(config)
+    }
+
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         // An outage makes librdkafka repeat itself; whoever polls says it.
         tracing::debug!(?level, facility, "{message}");
@@ -61,22 +68,30 @@ pub enum ReaderError {
     Thread(#[from] std::io::Error),
 }
 
+/// A consumer that may be asked at once, for records, metadata or offsets.
+pub fn consumer(config: &ClientConfig) -> Result<BaseConsumer<ReaderContext>, KafkaError> {
+    let consumer = config.create_with_context(ReaderContext)?;
+    access::sign_in(&consumer, config);
+    Ok(consumer)
+}
+
 impl ReaderSettings {
     /// A consumer that is assigned by hand and commits nothing; `purpose` names its group, which
     /// librdkafka demands but nothing reads.
     pub(crate) fn consumer(&self, purpose: &str) -> Result<BaseConsumer<ReaderContext>, KafkaError> {
-        self.config(purpose).create_with_context(ReaderContext)
+        consumer(&self.config(purpose))
     }
 
     /// Such a consumer of the playback topic, for a node that folds what it appends by itself. What others
     /// append may come a few milliseconds late: fetches that were answered at once would bring a record each
     /// in a busy log, and cost the broker and the node more than all else.
     pub(crate) fn consumer_of_others(&self) -> Result<BaseConsumer<ReaderContext>, KafkaError> {
-        self.config("hot-view")
-            .set("fetch.min.bytes", "65536")
-            .set("fetch.wait.max.ms", "5")
-            .set("enable.partition.eof", "false")
-            .create_with_context(ReaderContext)
+        consumer(
+            self.config("hot-view")
+                .set("fetch.min.bytes", "65536")
+                .set("fetch.wait.max.ms", "5")
+                .set("enable.partition.eof", "false"),
+        )
     }
 
     fn config(&self, purpose: &str) -> ClientConfig {

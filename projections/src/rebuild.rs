@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pulsegate_domain::time::Timestamp;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::Consumer as _;
 use sqlx::{Connection as _, PgConnection};
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
@@ -29,7 +29,7 @@ use crate::runner::{BatchError, Ownership, RunError};
 
 pub(crate) use fill::{Order, fill};
 pub use progress::{PartitionProgress, Phase, Progress};
-pub(crate) use reader::Target;
+pub(crate) use reader::{Reading, Target};
 
 /// How often the partitions are read to their ends before the rest is left to a runner.
 const PASSES_MAX: u32 = 20;
@@ -256,7 +256,7 @@ async fn catch_up(
 pub async fn followers(build: &Build, with: &Dependencies) -> Result<usize, RebuildError> {
     let (kafka, group) = (with.kafka.clone(), crate::runner::group_of(build, &with.topics));
     let ask = move || {
-        let consumer: BaseConsumer = kafka.create()?;
+        let consumer = crate::reader::consumer(&kafka)?;
         let groups = consumer.fetch_group_list(Some(&group), FOLLOWERS_MAX)?;
         Ok(groups.groups().iter().map(|group| group.members().len()).sum())
     };

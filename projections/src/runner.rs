@@ -31,12 +31,13 @@ use rdkafka::ClientConfig;
 use sqlx::{PgPool, PgTransaction};
 use thiserror::Error;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::builds::Build;
 use crate::registry::Registered;
 use assignment::Assignment;
-use consumer::Reader;
+use consumer::{Chunk, Reader};
 use folding::{Folding, Held, Round};
 use outage::Outage;
 
@@ -52,6 +53,9 @@ pub(crate) use worker::{Ended, uncaught};
 
 /// Most records that one round takes out of the channel: how large a batch may grow when behind.
 const ROUND_RECORDS_MAX: usize = 20_000;
+/// How far apart rounds begin while there is little to fold: what comes between shares a transaction. With what a fetch
+/// may wait it is the most of a read model's lag, and an idle one's first record doesn't wait for it.
+const ROUND_EVERY: Duration = Duration::from_millis(200);
 /// Chunks between Kafka's thread and the fold; when they are full, Kafka's thread reads no further.
 const CHUNKS_MAX: usize = 16;
 /// How often a partition that is held is tried again.
@@ -109,6 +113,13 @@ pub trait Projection: Send + Sync + 'static {
         poisoned: &mut Poisoned,
     ) -> Self::Changes;
 
+    /// Takes what another partition changed up into `changes`, so that one flush writes both; or gives it back, and it
+    /// is flushed by itself, which is as right and costs the database some statements more a round.
+    fn join(&self, changes: &mut Self::Changes, more: Self::Changes) -> Option<Self::Changes> {
+        let _ = changes;
+        Some(more)
+    }
+
     /// Writes what changed.
     fn flush(
         &self,
@@ -163,6 +174,14 @@ pub struct Runner<P> {
     topics: TopicNames,
     ownership: Ownership,
     health: Arc<Health>,
+}
+
+/// The next chunk, if there is one or one comes until then.
+async fn within(until: Instant, chunks: &mut mpsc::Receiver<Chunk>) -> Option<Chunk> {
+    match chunks.try_recv() {
+        Ok(chunk) => Some(chunk),
+        Err(_) => tokio::time::timeout_at(until, chunks.recv()).await.ok().flatten(),
+    }
 }
 
 impl<P: Projection> Runner<P> {
@@ -222,6 +241,7 @@ impl<P: Projection> Runner<P> {
         let thread = reader.start(sender)?;
         let folding = Folding { worker: &self.worker, assignment, outage, shutdown, health: self.health };
         let mut partitions = HashMap::new();
+        let mut next_round = Instant::now();
         loop {
             let mut round = Round::default();
             let held_back: usize = partitions.values().map(Held::held_back).max().unwrap_or_default();
@@ -235,10 +255,11 @@ impl<P: Projection> Runner<P> {
             }
             while held_back < ROUND_RECORDS_MAX
                 && round.records < ROUND_RECORDS_MAX
-                && let Ok(chunk) = chunks.try_recv()
+                && let Some(chunk) = within(next_round, &mut chunks).await
             {
                 round.add(chunk);
             }
+            next_round = Instant::now() + ROUND_EVERY;
             folding.fold(round, &mut partitions).await;
         }
         reading.cancel();

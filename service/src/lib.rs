@@ -7,6 +7,7 @@
 //! **Invariant:** nothing here knows a projection, a route or a command of pulsegate's own.
 
 pub mod admin;
+pub mod health;
 pub mod logs;
 mod nodelay;
 pub mod process;

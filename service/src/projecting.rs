@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::Readiness;
+use crate::health;
 use crate::process::{Process, RoleError, StartError, supervise};
 use crate::settings::Settings;
 use crate::variables::{self, AllShown, Mistake, Reader};
@@ -35,6 +36,8 @@ enum ServiceError {
     Database(#[from] sqlx::Error),
     #[error("make the tables: {0}")]
     Migrate(#[from] MigrateError),
+    #[error("ask the admin port: {0}")]
+    Health(#[from] std::io::Error),
     #[error("read the catalog: {0}")]
     Catalog(#[from] ReaderError),
     #[error(transparent)]
@@ -43,7 +46,8 @@ enum ServiceError {
 
 /// The `main` of a service named `name` that keeps `registered` current.
 ///
-/// Without an argument it folds until SIGTERM; `migrate` makes its tables, `config` prints what is in force. Exits 0
+/// Without an argument it folds until SIGTERM; `migrate` makes its tables, `config` prints what is in force, `health`
+/// asks a running one whether it lives. Exits 0
 /// when done, 1 on failure, 2 on wrong usage, 64 on wrong configuration, every mistake of which is named.
 #[must_use]
 pub fn main(name: &str, registered: &'static [&'static Registered]) -> ExitCode {
@@ -52,6 +56,7 @@ pub fn main(name: &str, registered: &'static [&'static Registered]) -> ExitCode 
         [] => Task::Fold,
         ["migrate"] => Task::Migrate,
         ["config"] => Task::Config,
+        ["health"] => Task::Health,
         ["help" | "--help" | "-h"] => {
             println!("{}", usage(name, registered));
             return ExitCode::SUCCESS;
@@ -91,6 +96,7 @@ pub fn main(name: &str, registered: &'static [&'static Registered]) -> ExitCode 
                 }
                 Ok(())
             }
+            Task::Health => Ok(health::check(settings.admin_listen)?),
         }
     });
     // A librdkafka call in a blocking task has its own bound; a stop does not wait for it for long.
@@ -108,13 +114,14 @@ enum Task {
     Fold,
     Migrate,
     Config,
+    Health,
 }
 
 fn usage(name: &str, registered: &[&Registered]) -> String {
     let projections: Vec<_> = registered.iter().map(ToString::to_string).collect();
     format!(
-        "usage: {name} [migrate | config]\n\nWithout an argument it folds {} until SIGTERM.\n  migrate  make its tables\n  \
-         config   print what is in force, without secrets\n\nSettings are PULSEGATE_… variables.",
+        "usage: {name} [migrate | config | health]\n\nWithout an argument it folds {} until SIGTERM.\n  migrate  make its tables\n  \
+         config   print what is in force, without secrets\n  health   whether the one that runs here lives\n\nSettings are PULSEGATE_… variables.",
         projections.join(", ")
     )
 }

@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
+use pulsegate_access::kafka::{self as access, MECHANISM};
+use pulsegate_access::postgres::Login;
 use pulsegate_domain::topic::TopicNames;
 use pulsegate_projections::reader::ReaderSettings;
 use rdkafka::ClientConfig;
@@ -15,6 +17,29 @@ use crate::variables::{Reader, phrase};
 
 /// How long a connection to `PostgreSQL` may take.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often a signed password is renewed: well within its life, with time for a few attempts.
+const RENEW_PASSWORD: Duration = Duration::from_mins(5);
+
+/// How this process shows the database who it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum DatabaseAuth {
+    /// The password of the URL, if it has one.
+    Password,
+    /// A password signed by the process's role, good for a quarter of an hour.
+    Role,
+}
+
+impl FromStr for DatabaseAuth {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "password" => Ok(Self::Password),
+            "aws_iam" => Ok(Self::Role),
+            _ => Err("must be password or aws_iam"),
+        }
+    }
+}
 
 /// How log lines are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +73,8 @@ pub struct Settings {
     pub partitions: i32,
     /// The read models' database.
     pub database_url: String,
+    /// How its user signs in, where that is by the process's role.
+    pub database_login: Option<Login>,
     /// Most connections of this process to it.
     pub database_connections: u32,
     /// Where health and metrics are served.
@@ -63,7 +90,11 @@ pub struct Settings {
 impl Settings {
     /// Reads them.
     pub fn read(reader: &mut Reader<'_>) -> Self {
-        let kafka = kafka_client(reader);
+        let region = reader.text("PULSEGATE_AWS_REGION", "");
+        if !region.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-') {
+            reader.mistake("PULSEGATE_AWS_REGION", format!("{region:?} must be a region, e.g. eu-central-1"));
+        }
+        let kafka = kafka_client(reader, &region);
         let prefix = reader.text("PULSEGATE_TOPIC_PREFIX", "pulsegate.");
         if prefix.len() > 100 || !prefix.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte)) {
             reader.mistake("PULSEGATE_TOPIC_PREFIX", format!("{prefix:?} must be at most 100 of A-Z a-z 0-9 . _ -"));
@@ -74,6 +105,7 @@ impl Settings {
         if let Err(error) = PgConnectOptions::from_str(&database_url) {
             reader.mistake("PULSEGATE_DATABASE_URL", phrase(&error));
         }
+        let database_login = login(reader, &database_url, region);
         let database_connections = reader.within("PULSEGATE_DATABASE_CONNECTIONS", 16, 2, 500);
         let admin_listen =
             reader.parsed("PULSEGATE_ADMIN_LISTEN", "127.0.0.1:9090", SocketAddr::from(([127, 0, 0, 1], 9090)));
@@ -89,6 +121,7 @@ impl Settings {
             // Bounded above, so that neither narrows.
             partitions: i32::try_from(partitions).unwrap_or(i32::MAX),
             database_url,
+            database_login,
             database_connections: u32::try_from(database_connections).unwrap_or(u32::MAX),
             admin_listen,
             log,
@@ -97,9 +130,14 @@ impl Settings {
         }
     }
 
-    /// A pool that connects when it is first asked.
+    /// A pool that connects when it is first asked. Where a role signs, it does so here, and again and again on the
+    /// runtime.
     pub fn pool(&self) -> Result<PgPool, sqlx::Error> {
-        let options: PgConnectOptions = self.database_url.parse()?;
+        let mut options: PgConnectOptions = self.database_url.parse()?;
+        if let Some(login) = &self.database_login {
+            let password = login.password().map_err(|error| sqlx::Error::Configuration(error.into()))?;
+            options = options.password(&password);
+        }
         let port = options.get_port();
         let pool = PgPoolOptions::new()
             .max_connections(self.database_connections)
@@ -113,7 +151,11 @@ impl Settings {
                     Ok(())
                 })
             });
-        Ok(pool.connect_lazy_with(options))
+        let pool = pool.connect_lazy_with(options.clone());
+        if let Some(login) = self.database_login.clone() {
+            tokio::spawn(renew_password(pool.clone(), options, move || login.password(), RENEW_PASSWORD));
+        }
+        Ok(pool)
     }
 
     /// The reading side's settings.
@@ -123,8 +165,46 @@ impl Settings {
     }
 }
 
+/// Gives a pool fresh passwords for as long as it is open.
+async fn renew_password<E>(
+    pool: PgPool,
+    options: PgConnectOptions,
+    password: impl Fn() -> Result<String, E> + Clone + Send + 'static,
+    every: Duration,
+) where
+    E: std::fmt::Display + Send + 'static,
+{
+    while !pool.is_closed() {
+        tokio::time::sleep(every).await;
+        match tokio::task::spawn_blocking(password.clone()).await {
+            Ok(Ok(password)) => pool.set_connect_options(options.clone().password(&password)),
+            // The last one may still do, and the next attempt comes.
+            Ok(Err(error)) => tracing::error!(%error, "the password for the database could not be renewed"),
+            Err(error) => tracing::error!(%error, "the password for the database could not be renewed"),
+        }
+    }
+}
+
+/// Who signs in by role, if that is wanted.
+fn login(reader: &mut Reader<'_>, url: &str, region: String) -> Option<Login> {
+    let auth = reader.parsed("PULSEGATE_DATABASE_AUTH", "password", DatabaseAuth::Password);
+    if auth == DatabaseAuth::Password {
+        return None;
+    }
+    if region.is_empty() {
+        reader.mistake("PULSEGATE_AWS_REGION", "must be set with PULSEGATE_DATABASE_AUTH=aws_iam".to_owned());
+    }
+    let options = PgConnectOptions::from_str(url).ok()?;
+    Some(Login {
+        region,
+        host: options.get_host().to_owned(),
+        port: options.get_port(),
+        user: options.get_username().to_owned(),
+    })
+}
+
 /// How to reach the brokers.
-fn kafka_client(reader: &mut Reader<'_>) -> ClientConfig {
+fn kafka_client(reader: &mut Reader<'_>, region: &str) -> ClientConfig {
     const PROTOCOLS: [&str; 4] = ["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"];
     let mut client = ClientConfig::new();
     client.set("client.id", "pulsegate");
@@ -139,7 +219,19 @@ fn kafka_client(reader: &mut Reader<'_>) -> ClientConfig {
     client.set("security.protocol", &protocol);
     if protocol.starts_with("sasl") {
         // librdkafka's own default, GSSAPI, is not built in.
-        client.set("sasl.mechanism", reader.text("PULSEGATE_KAFKA_SASL_MECHANISM", "SCRAM-SHA-512"));
+        let mechanism = reader.text("PULSEGATE_KAFKA_SASL_MECHANISM", "SCRAM-SHA-512");
+        if mechanism == MECHANISM {
+            if protocol != "sasl_ssl" {
+                let detail = format!("{protocol:?} must be sasl_ssl with {MECHANISM}");
+                reader.mistake("PULSEGATE_KAFKA_SECURITY_PROTOCOL", detail);
+            }
+            if region.is_empty() {
+                reader.mistake("PULSEGATE_AWS_REGION", format!("must be set with {MECHANISM}"));
+            }
+            access::configure(&mut client, region);
+            return client;
+        }
+        client.set("sasl.mechanism", mechanism);
         for (variable, property) in
             [("PULSEGATE_KAFKA_USERNAME", "sasl.username"), ("PULSEGATE_KAFKA_PASSWORD", "sasl.password")]
         {
@@ -172,5 +264,84 @@ mod tests {
                 "PULSEGATE_KAFKA_PASSWORD: must be set with sasl_ssl"
             ]
         );
+    }
+
+    fn mistakes(pairs: &[(&str, &str)]) -> Vec<String> {
+        let variables = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let mut reader = Reader::new(&variables);
+        Settings::read(&mut reader);
+        reader.finish().err().into_iter().flatten().map(|mistake| mistake.to_string()).collect()
+    }
+
+    #[test]
+    fn a_role_signs_for_a_region_and_has_no_password() {
+        let by_role =
+            [("PULSEGATE_KAFKA_SASL_MECHANISM", "AWS_MSK_IAM"), ("PULSEGATE_DATABASE_AUTH", "aws_iam")].as_slice();
+        assert_eq!(
+            mistakes(&[by_role, &[("PULSEGATE_KAFKA_SECURITY_PROTOCOL", "sasl_plaintext")]].concat()),
+            [
+                "PULSEGATE_KAFKA_SECURITY_PROTOCOL: \"sasl_plaintext\" must be sasl_ssl with AWS_MSK_IAM",
+                "PULSEGATE_AWS_REGION: must be set with AWS_MSK_IAM",
+                "PULSEGATE_AWS_REGION: must be set with PULSEGATE_DATABASE_AUTH=aws_iam"
+            ]
+        );
+        let complete =
+            [by_role, &[("PULSEGATE_KAFKA_SECURITY_PROTOCOL", "sasl_ssl"), ("PULSEGATE_AWS_REGION", "eu-central-1")]]
+                .concat();
+        assert!(mistakes(&complete).is_empty());
+        assert_eq!(mistakes(&[("PULSEGATE_AWS_REGION", "Frankfurt!")]).len(), 1);
+        assert_eq!(
+            mistakes(&[("PULSEGATE_DATABASE_AUTH", "magic")]),
+            ["PULSEGATE_DATABASE_AUTH: \"magic\" must be password or aws_iam"]
+        );
+    }
+
+    /// A database that asks for a password, hands on what it is given, and hangs up.
+    fn asks_for_passwords() -> (u16, std::sync::mpsc::Receiver<String>) {
+        use std::io::{Read as _, Write as _};
+        let database = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = database.local_addr().unwrap().port();
+        let (given, passwords) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            for connection in database.incoming() {
+                let mut connection = connection.unwrap();
+                let mut message = |tagged: usize| {
+                    let mut head = vec![0; tagged + 4];
+                    connection.read_exact(&mut head).unwrap();
+                    let length = u32::from_be_bytes(head[tagged..].try_into().unwrap());
+                    let mut body = vec![0; usize::try_from(length).unwrap() - 4];
+                    connection.read_exact(&mut body).unwrap();
+                    // AuthenticationCleartextPassword.
+                    connection.write_all(b"R\0\0\0\x08\0\0\0\x03").unwrap();
+                    String::from_utf8_lossy(&body).trim_end_matches('\0').to_owned()
+                };
+                message(0);
+                if given.send(message(1)).is_err() {
+                    return;
+                }
+            }
+        });
+        (port, passwords)
+    }
+
+    #[tokio::test]
+    async fn connections_are_opened_with_the_newest_password() {
+        let (port, passwords) = asks_for_passwords();
+        let options: PgConnectOptions =
+            format!("postgres://u:first@127.0.0.1:{port}/d?sslmode=disable").parse().unwrap();
+        let pool = PgPoolOptions::new().connect_lazy_with(options.clone());
+        drop(pool.acquire().await);
+        assert_eq!(passwords.recv().unwrap(), "first");
+        let renewed = || Ok::<_, &str>("second".to_owned());
+        let renewing = tokio::spawn(renew_password(pool.clone(), options, renewed, Duration::from_millis(1)));
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+        let mut newest = String::new();
+        while newest != "second" {
+            assert!(tokio::time::Instant::now() < deadline, "still {newest:?}");
+            drop(pool.acquire().await);
+            newest = passwords.recv().unwrap();
+        }
+        pool.close().await;
+        renewing.await.unwrap();
     }
 }

@@ -178,7 +178,13 @@ async fn serve(
         let playback = Playback::new(log.clone(), view.clone(), catalog.clone(), log_settings(config), settings)
             .among(node, pool.clone());
         drop(health.playback.set(playback.clone()));
-        let api_settings = ApiSettings { cors_origins: config.cors_origins.clone(), ..ApiSettings::default() };
+        tasks.spawn(playback.clone().keep_caps_laid(shutdown.clone()).map(Ok));
+        let api_settings = ApiSettings {
+            cors_origins: config.cors_origins.clone(),
+            mapping: Arc::clone(&config.signals_mapping),
+            ..ApiSettings::default()
+        };
+        let waits = playback.clone();
         let drain_time_max = api_settings.drain_time_max;
         let reads = Reads::new(pool.clone(), readers.clone());
         let router = pulsegate_api::router(ApiState::among(cluster.clone(), playback, reads, api_settings));
@@ -187,6 +193,7 @@ async fn serve(
         // Whoever takes this node's partitions over finds it still answering.
         let handed_over = async move {
             stopping.cancelled().await;
+            waits.end_waits();
             handing_over.hand_over(HAND_OVER_MAX).await;
         };
         let ended = CancellationToken::new();

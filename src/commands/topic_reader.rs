@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use chrono::{DateTime, Utc};
 use pulsegate_domain::topic::Topic;
-use pulsegate_projections::reader::ReaderContext;
+use pulsegate_projections::reader::{self, ReaderContext};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Message as _};
@@ -33,15 +33,14 @@ pub(super) struct TopicReader {
 impl TopicReader {
     pub(super) fn open(config: &Config, topic: Topic) -> anyhow::Result<Self> {
         let topic = config.topics.name(topic);
-        let consumer: BaseConsumer<ReaderContext> = config
-            .kafka
-            .clone()
+        let mut client = config.kafka.clone();
+        client
             .set("group.id", format!("{}events", config.topics.prefix()))
             .set("enable.auto.commit", "false")
             .set("enable.partition.eof", "true")
             .set("auto.offset.reset", "error")
-            .set("fetch.queue.backoff.ms", "5")
-            .create_with_context(ReaderContext)?;
+            .set("fetch.queue.backoff.ms", "5");
+        let consumer = reader::consumer(&client)?;
         let metadata =
             consumer.fetch_metadata(Some(&topic), BROKER_TIMEOUT).context("failed to reach Kafka for metadata")?;
         let found = metadata.topics().iter().find(|known| known.name() == topic && known.error().is_none());

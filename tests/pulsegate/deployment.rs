@@ -113,6 +113,13 @@ impl Deployment {
         node
     }
 
+    /// Starts a node with more settings, and waits until it is ready.
+    pub(crate) async fn node_with(&self, settings: &[(&str, &str)]) -> Node {
+        let node = self.node_set("up", settings);
+        node.ready().await;
+        node
+    }
+
     pub(crate) fn node_not_ready(&self) -> Node {
         self.node_of("up")
     }
@@ -126,6 +133,10 @@ impl Deployment {
 
     fn node_of(&self, role: &str) -> Node {
         Self::node_by(&mut self.command(&[role]))
+    }
+
+    fn node_set(&self, role: &str, settings: &[(&str, &str)]) -> Node {
+        Self::node_by(self.command(&[role]).envs(settings.iter().copied()))
     }
 
     fn node_by(command: &mut Command) -> Node {

@@ -17,13 +17,14 @@ use pulsegate_write_side::{EventLog, LogSettings};
 use crate::deployment::{Deployment, root, until};
 
 /// What a checkout needs to be one, and to be compiled.
-const CHECKOUT: [&str; 11] = [
+const CHECKOUT: [&str; 12] = [
     "Cargo.toml",
     "Cargo.lock",
     "rust-toolchain.toml",
     "rustfmt.toml",
     "clippy.toml",
     "domain",
+    "access",
     "write-side",
     "projections",
     "service",
@@ -240,9 +241,9 @@ async fn folds(deployment: &Deployment) {
         let request =
             parse_start(account.parse().expect("an id"), br#"{"device_id":"tv","title_id":"dune"}"#).expect("a start");
         let catalog = pulsegate_domain::catalog::Catalog::default();
-        let event = stamp::started(request, envelope::new_session_id(), &catalog, None);
-        let event = pulsegate_domain::event::PlaybackEvent::Started(event);
         let now = chrono::Utc::now().into();
+        let event = stamp::started(request, envelope::new_session_id(), &catalog, None, now);
+        let event = pulsegate_domain::event::PlaybackEvent::Started(event);
         log.append(envelope::playback(&event, &Origin::new("/test", now))).await.expect("it is appended");
     }
 
@@ -282,7 +283,9 @@ fn a_service_on_a_repository_names_it() {
     made(&pulsegate(scratch.path(), &["new", "service", "churn-signals", "--git", url]));
     let read = |file: &str| fs::read_to_string(scratch.path().join("churn-signals").join(file)).expect(file);
     assert!(read("Cargo.toml").contains(&format!("pulsegate-service = {{ git = \"{url}\" }}")));
-    for file in ["Cargo.toml", "Dockerfile", "README.md", ".ci/run", "src/main.rs", "src/churn_signals.rs"] {
+    for file in
+        ["Cargo.toml", "Dockerfile", "stack.yaml", "README.md", ".ci/run", "src/main.rs", "src/churn_signals.rs"]
+    {
         for left in ["pulsegate_source", "pulsegate_home", "docker_", "service-name", "projection_name", "crate_path"] {
             assert!(!read(file).contains(left), "{file} still says {left}");
         }

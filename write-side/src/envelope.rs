@@ -142,7 +142,7 @@ mod tests {
     fn a_signal_without_session_is_about_its_account() {
         let body = br#"{"signals":[{"account_id":"acc","device_id":"d","title_id":"t","kind":"manifest"}]}"#;
         let (_, request) = parse_signal_batch(body).unwrap().accepted.remove(0);
-        let event = PlaybackEvent::Signal(stamp::signal(request, &Catalog::default(), None));
+        let event = PlaybackEvent::Signal(stamp::signal(request, &Catalog::default(), None, Timestamp::from_millis(0)));
         let value: Value = serde_json::from_slice(&playback(&event, &origin()).value).unwrap();
         assert_eq!(value["subject"], "acc");
     }

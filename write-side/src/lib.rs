@@ -1,12 +1,13 @@
 //! Commands in, events out.
 //!
-//! A request's bytes are parsed ([`request`]), stamped with the rules in force ([`stamp`]), put into an
+//! A request's bytes are parsed ([`request`]; what servers send of themselves by [`adapter`]), stamped with the rules in force ([`stamp`]), put into an
 //! envelope ([`envelope`]) and appended to the log ([`log`]). What is refused goes to a topic of its own
 //! ([`rejected`]), and is read once more when it is sent in again ([`resend`]). One account is replayed through [`store`].
 //!
 //! **Invariant:** nothing here folds, answers or keeps state of an account. What the write side needs to
 //! know of one is passed in.
 
+pub mod adapter;
 pub mod envelope;
 mod json;
 pub mod log;

@@ -3,10 +3,11 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+use pulsegate_access::kafka as access;
 use pulsegate_domain::account::Place;
 use pulsegate_domain::time::Timestamp;
 use rdkafka::Offset;
-use rdkafka::client::ClientContext;
+use rdkafka::client::{ClientContext, OAuthToken};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -99,6 +100,12 @@ fn config(settings: &LogSettings) -> ClientConfig {
 struct Quiet;
 
 impl ClientContext for Quiet {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, config: Option<&str>) -> Result<OAuthToken, Box<dyn std::error::Error>> {
+        access::token(config)
+    }
+
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!(%error, reason, "a replay's consumer");
     }
@@ -111,6 +118,7 @@ type Listener = mpsc::Sender<Result<Step, ReplayError>>;
 /// Reads to the end; none if the listener left before.
 fn run(config: &ClientConfig, span: &Span, listener: &Listener) -> Result<Option<Step>, ReplayError> {
     let consumer: BaseConsumer<Quiet> = config.create_with_context(Quiet)?;
+    access::sign_in(&consumer, config);
     let (low, high) = watermarks(&consumer, span)?;
     if low >= high {
         return Ok(Some(Step::End(None)));

@@ -10,7 +10,7 @@ use futures_util::future::{BoxFuture, ready};
 use futures_util::stream::{self, BoxStream};
 use futures_util::{FutureExt as _, StreamExt as _};
 use pulsegate_domain::account::{Account, Place, PlacedEvent};
-use pulsegate_domain::event::{PlaybackEvent, decode};
+use pulsegate_domain::event::{PlaybackEvent, decode, source_of};
 use pulsegate_domain::ids::AccountId;
 use pulsegate_domain::policy::PolicySet;
 use pulsegate_domain::time::Timestamp;
@@ -176,7 +176,7 @@ impl AccountStore {
 
     async fn append_any(&self, account: AccountId, events: Vec<PlacedEvent>) -> Result<u32, StoreError> {
         let mut records = Vec::with_capacity(events.len());
-        for PlacedEvent { id, event, place, policies: _ } in events {
+        for PlacedEvent { id, event, place, .. } in events {
             if *event.account_id() != account {
                 return Err(StoreError::OtherAccount(event.account_id().clone()));
             }
@@ -227,6 +227,7 @@ fn place_event(account: &AccountId, value: &[u8], place: Place, policies: Arc<Po
     match decode::<PlaybackEvent>(value) {
         Ok(envelope) if envelope.event.account_id() == account => Replay::Event(Box::new(PlacedEvent {
             id: envelope.id.into_owned(),
+            source: source_of(value),
             event: envelope.event,
             place,
             policies,

@@ -4,10 +4,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use pulsegate_access::kafka as access;
 use pulsegate_domain::topic::Topic;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
-use rdkafka::client::DefaultClientContext;
+use rdkafka::client::{ClientContext, DefaultClientContext, OAuthToken};
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::KafkaError;
+use rdkafka::metadata::Metadata;
 use rdkafka::types::RDKafkaErrorCode;
 use thiserror::Error;
 use tokio::time::{Instant, sleep};
@@ -37,6 +40,9 @@ pub enum TopicsError {
     /// Topics are there and are not what the log needs; all that is wrong, at once.
     #[error("topics are not as they must be: {}", .0.join("; "))]
     Mismatch(Vec<String>),
+    /// Topics are missing, and who signs in by role doesn't make them.
+    #[error("topics are missing, and with {} the infrastructure makes them: {}", access::MECHANISM, .0.join(", "))]
+    Missing(Vec<String>),
     /// A topic was made and isn't seen.
     #[error("topics do not appear: {}", .0.join(", "))]
     NotSeen(Vec<String>),
@@ -45,24 +51,66 @@ pub enum TopicsError {
 type Admin = AdminClient<DefaultClientContext>;
 
 /// Makes each topic that is missing and checks each that is there. Any number of nodes may do so at once.
+///
+/// Who signs in by role only counts partitions: librdkafka's admin client, as it is bound, can't have a token, and a
+/// role that may make no topics is the better one.
 pub async fn ensure_topics(settings: &LogSettings) -> Result<(), TopicsError> {
-    let admin: Arc<Admin> = Arc::new(settings.client.create()?);
     let wanted = Topic::ALL.map(|topic| (settings.topics.name(topic), settings.partitions_of(topic)));
+    if access::by_role(&settings.client) {
+        return verify_by_role(settings, &wanted).await;
+    }
+    let admin: Arc<Admin> = Arc::new(settings.client.create()?);
     let present = partitions(&admin).await?;
     let missing: Vec<_> = wanted.iter().filter(|(name, _)| !present.contains_key(name)).collect();
     if !missing.is_empty() {
         make(&admin, &missing, settings.replication).await?;
     }
     let present = once_seen(&admin, &wanted).await?;
-    let mut mismatches = Vec::new();
-    for (name, partitions) in &wanted {
-        let actual = present[name];
-        if actual != *partitions {
-            mismatches.push(format!("{name} has {actual} partitions, not {partitions}"));
-        }
-    }
+    let mut mismatches = partitions_that_differ(&present, &wanted);
     mismatches.extend(settings_that_differ(&admin, &wanted).await?);
     if mismatches.is_empty() { Ok(()) } else { Err(TopicsError::Mismatch(mismatches)) }
+}
+
+async fn verify_by_role(settings: &LogSettings, wanted: &[(String, i32)]) -> Result<(), TopicsError> {
+    let client = settings.client.clone();
+    let ask = move || {
+        let consumer: BaseConsumer<ByRole> = client.create_with_context(ByRole)?;
+        access::sign_in(&consumer, &client);
+        Ok::<_, KafkaError>(counted(&consumer.fetch_metadata(None, REQUEST)?))
+    };
+    let present = tokio::task::spawn_blocking(ask).await.map_err(|_| KafkaError::Canceled)??;
+    let missing: Vec<_> = wanted.iter().filter(|(name, _)| !present.contains_key(name)).collect();
+    if !missing.is_empty() {
+        return Err(TopicsError::Missing(missing.into_iter().map(|(name, _)| name.clone()).collect()));
+    }
+    let mismatches = partitions_that_differ(&present, wanted);
+    if mismatches.is_empty() { Ok(()) } else { Err(TopicsError::Mismatch(mismatches)) }
+}
+
+/// The context of a consumer that only asks for metadata.
+struct ByRole;
+
+impl ClientContext for ByRole {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, config: Option<&str>) -> Result<OAuthToken, Box<dyn std::error::Error>> {
+        access::token(config)
+    }
+}
+
+impl ConsumerContext for ByRole {}
+
+fn partitions_that_differ(present: &HashMap<String, i32>, wanted: &[(String, i32)]) -> Vec<String> {
+    let differs = |(name, partitions): &(String, i32)| {
+        let actual = present[name];
+        (actual != *partitions).then(|| format!("{name} has {actual} partitions, not {partitions}"))
+    };
+    wanted.iter().filter_map(differs).collect()
+}
+
+fn counted(metadata: &Metadata) -> HashMap<String, i32> {
+    let count = |partitions: usize| i32::try_from(partitions).unwrap_or(i32::MAX);
+    metadata.topics().iter().map(|topic| (topic.name().to_owned(), count(topic.partitions().len()))).collect()
 }
 
 /// Every topic of the cluster with its partitions. Asked for by name, a missing topic could come into
@@ -70,9 +118,7 @@ pub async fn ensure_topics(settings: &LogSettings) -> Result<(), TopicsError> {
 async fn partitions(admin: &Arc<Admin>) -> Result<HashMap<String, i32>, TopicsError> {
     let admin = Arc::clone(admin);
     let metadata = tokio::task::spawn_blocking(move || admin.inner().fetch_metadata(None, REQUEST)).await;
-    let metadata = metadata.map_err(|_| KafkaError::Canceled)??;
-    let count = |partitions: usize| i32::try_from(partitions).unwrap_or(i32::MAX);
-    Ok(metadata.topics().iter().map(|topic| (topic.name().to_owned(), count(topic.partitions().len()))).collect())
+    Ok(counted(&metadata.map_err(|_| KafkaError::Canceled)??))
 }
 
 async fn make(admin: &Admin, missing: &[&(String, i32)], replication: i32) -> Result<(), TopicsError> {

@@ -7,7 +7,7 @@ use axum::extract::{FromRequestParts, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
-use http::header::CONTENT_ENCODING;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::request::Parts;
 use http::{HeaderName, Method};
 use pulsegate_domain::ids::AccountId;
@@ -72,6 +72,18 @@ pub(crate) async fn pass_on(State(api): State<ApiState>, request: Request, next:
 }
 
 impl Cluster {
+    /// A licence server's question, whose account only its mapping finds, asked of who has it in memory; `None` where that
+    /// is this node, or nobody who can be asked.
+    pub(crate) async fn licence(&self, account: &AccountId, body: &Bytes) -> Option<Response> {
+        let owned = self.inner.owned.as_ref()?;
+        let peer = self.peer_of(account)?;
+        let asked =
+            http::Request::post("/v1/signals/licence").header(CONTENT_TYPE, "application/json").body(()).ok()?;
+        let (parts, ()) = asked.into_parts();
+        // A signal that arrives twice is a sign of life twice.
+        self.send(owned, &peer, &parts, body.clone()).await.ok()
+    }
+
     /// Passes a request on; gives up as soon as the node is known to be lost.
     async fn send(&self, owned: &Owned, peer: &str, parts: &Parts, body: Bytes) -> Result<Response, Lost> {
         let asked = owned.peers.pass_on(peer, &parts.method, &parts.uri, &parts.headers, body);

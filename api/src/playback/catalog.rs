@@ -5,7 +5,7 @@ use pulsegate_domain::event::{
     CatalogEvent, ContractRegistered, EntitlementChanged, RightsHolderRegistered, TitleRegistered,
 };
 use pulsegate_domain::ids::{AccountId, PolicyName};
-use pulsegate_domain::policy::{Policy, PolicyRef, Terms};
+use pulsegate_domain::policy::{Policy, PolicyRef, Terms, is_derived};
 use pulsegate_write_side::envelope::{self, Origin};
 use pulsegate_write_side::problems::FieldProblem;
 
@@ -18,10 +18,14 @@ const VERSION_TRIES_MAX: u32 = 20;
 impl Playback {
     /// Publishes `terms` as the next version of a policy; the same terms again are the same version.
     pub async fn put_policy(&self, name: PolicyName, terms: Terms) -> Result<Policy, CommandError> {
+        refuse_derived(&name, "/name")?;
         for _ in 0..VERSION_TRIES_MAX {
             let newest = self.inner.catalog.policies().newest(&name).cloned();
             let version = match newest {
-                Some(newest) if newest.terms == terms => return Ok(Policy::clone(&newest)),
+                Some(newest) if newest.terms == terms => {
+                    self.lay_caps().await;
+                    return Ok(Policy::clone(&newest));
+                }
                 Some(newest) => newest.version.saturating_add(1),
                 None => 1,
             };
@@ -30,6 +34,7 @@ impl Playback {
             // The first record of a version counts: if another node was first, the next version is tried.
             let counted = self.inner.catalog.policies().get(&PolicyRef::new(name.clone(), version)).cloned();
             if counted.is_some_and(|counted| *counted == policy) {
+                self.lay_caps().await;
                 return Ok(policy);
             }
         }
@@ -42,6 +47,7 @@ impl Playback {
         account_id: AccountId,
         policy: PolicyName,
     ) -> Result<EntitlementChanged, CommandError> {
+        refuse_derived(&policy, "/policy")?;
         if self.inner.catalog.policies().newest(&policy).is_none() {
             return Err(CommandError::Invalid(vec![FieldProblem {
                 pointer: "/policy".into(),
@@ -51,6 +57,8 @@ impl Playback {
         let change = EntitlementChanged { account_id, policy };
         let same = self.inner.catalog.read(|catalog| catalog.entitlement(&change.account_id) == Some(&change.policy));
         if !same {
+            // Should what its policy was published with have failed, nobody gets it without its caps.
+            self.publish_caps(None).await?;
             self.append_and_read_back(&CatalogEvent::EntitlementChanged(change.clone()), "/v1/accounts/entitlement")
                 .await?;
         }
@@ -83,7 +91,11 @@ impl Playback {
     pub async fn put_contract(&self, contract: ContractRegistered) -> Result<ContractRegistered, CommandError> {
         let same = self.inner.catalog.read(|catalog| catalog.contract(&contract.contract_id) == Some(&contract));
         if !same {
+            // Before the contract, so that there is no event that it caps and whose policy isn't there yet.
+            self.publish_caps(contract.max_streams_per_account()).await?;
             self.append_and_read_back(&CatalogEvent::ContractRegistered(contract.clone()), "/v1/contracts").await?;
+            // Another node may have published a policy in between, and known of no cap.
+            self.lay_caps().await;
         }
         Ok(contract)
     }
@@ -96,4 +108,13 @@ impl Playback {
             Err(CommandError::unavailable("the change is in the log and could not be read back yet"))
         }
     }
+}
+
+/// Names that only a cap gives are nobody's to publish under or to be given.
+fn refuse_derived(name: &PolicyName, pointer: &str) -> Result<(), CommandError> {
+    if !is_derived(name) {
+        return Ok(());
+    }
+    let detail = "must not end in :<version>:cap:<number>: such policies come of contracts".to_owned();
+    Err(CommandError::Invalid(vec![FieldProblem { pointer: pointer.to_owned(), detail }]))
 }

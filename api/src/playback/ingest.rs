@@ -2,13 +2,14 @@
 
 use futures_util::future::join_all;
 use pulsegate_domain::account::Verdict;
+use pulsegate_domain::catalog::Catalog;
 use pulsegate_domain::event::{ClickstreamEvent, PlaybackEvent, Question};
 use pulsegate_domain::ids::SessionId;
 use pulsegate_projections::hot_view::AsOf;
 use pulsegate_write_side::envelope::{self, Origin};
 use pulsegate_write_side::rejected::Rejected;
 use pulsegate_write_side::request::{Batch, ClickstreamRequest, HeartbeatRequest, INVALID, ItemError, SignalRequest};
-use pulsegate_write_side::stamp;
+use pulsegate_write_side::stamp::{self, Known};
 use pulsegate_write_side::{AppendError, Record};
 use serde::Serialize;
 use uuid::Uuid;
@@ -63,12 +64,12 @@ impl ItemRejected {
 }
 
 /// A record of a batch on its way to the log.
-struct Outgoing {
+pub(super) struct Outgoing {
     /// Its item's index in the batch.
-    index: usize,
-    record: Record,
+    pub(super) index: usize,
+    pub(super) record: Record,
     /// What the view folds of it: the event's id and the event.
-    own: Option<(Uuid, PlaybackEvent)>,
+    pub(super) own: Option<(Uuid, PlaybackEvent)>,
 }
 
 impl Playback {
@@ -85,7 +86,8 @@ impl Playback {
             let (account, session, age_ms) = (request.account_id.clone(), request.session_id, request.age_ms);
             let known = cold.get(&account).unwrap_or(&KnownAccount::View);
             let admitted = self.admit(&account, session, known, |known| {
-                self.inner.catalog.read(|catalog| PlaybackEvent::Heartbeat(stamp::heartbeat(request, catalog, known)))
+                let stamped = |catalog: &Catalog| stamp::heartbeat(request, catalog, known, received_at);
+                PlaybackEvent::Heartbeat(self.inner.catalog.read(stamped))
             });
             match admitted {
                 Ok(admitted) => {
@@ -117,7 +119,7 @@ impl Playback {
         self.append_batch(outgoing, BatchOutcome::refusing(batch.rejected)).await
     }
 
-    async fn append_batch(
+    pub(super) async fn append_batch(
         &self,
         outgoing: Vec<Outgoing>,
         mut outcome: BatchOutcome,
@@ -182,15 +184,29 @@ impl Playback {
         }
     }
 
-    fn admit_signal(&self, request: SignalRequest, known: &KnownAccount) -> Result<PlaybackEvent, CommandError> {
+    pub(super) fn admit_signal(
+        &self,
+        request: SignalRequest,
+        known: &KnownAccount,
+    ) -> Result<PlaybackEvent, CommandError> {
         let account = request.account_id.clone();
-        match request.session_id {
-            Some(session) => self
-                .admit(&account, session, known, |known| {
-                    self.inner.catalog.read(|catalog| PlaybackEvent::Signal(stamp::signal(request, catalog, known)))
-                })
-                .map(|admitted| admitted.event),
-            None => Ok(self.inner.catalog.read(|catalog| PlaybackEvent::Signal(stamp::signal(request, catalog, None)))),
+        let session = request.session_id;
+        // Of what its device's session has said of itself, a server that knows no session takes nothing back.
+        let of_device = || {
+            self.look(&account, known, |look| {
+                let known = look.account?;
+                let belongs = known.session_of(&request.device_id, &request.title_id, request.kind, look.as_of.at)?;
+                known.open_session(belongs).map(Known::from)
+            })
+        };
+        let stands = if session.is_none() { of_device() } else { None };
+        let make = |stands| {
+            let stamped = |catalog: &Catalog| stamp::signal(request, catalog, stands, now());
+            PlaybackEvent::Signal(self.inner.catalog.read(stamped))
+        };
+        match session {
+            Some(session) => self.admit(&account, session, known, make).map(|admitted| admitted.event),
+            None => Ok(make(stands)),
         }
     }
 

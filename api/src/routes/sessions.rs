@@ -14,6 +14,7 @@ use crate::problem::Problem;
 use crate::schema;
 use crate::schema::requests::{EvictRequest, StartRequest, StopRequest};
 use crate::state::ApiState;
+use crate::wait::{self, Since, VerdictEvent, WaitTime};
 
 pub(super) fn taking_in() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new()
@@ -25,7 +26,7 @@ pub(super) fn taking_in() -> OpenApiRouter<ApiState> {
 }
 
 pub(super) fn asking() -> OpenApiRouter<ApiState> {
-    OpenApiRouter::new().routes(routes!(verdict))
+    OpenApiRouter::new().routes(routes!(verdict)).routes(routes!(verdicts))
 }
 
 /// Start a session
@@ -133,20 +134,53 @@ async fn evict(State(api): State<ApiState>, ids: PathIds, JsonBody(body): JsonBo
 
 /// Ask whether a session is blocked
 ///
-/// From memory, in microseconds, and between events: a lease that has run out is seen without one.
+/// From memory, in microseconds, and between events: a lease that has run out is seen without one. With `wait` the answer
+/// comes as soon as the verdict says something else than now, or `since`; else at the end of the wait.
 #[utoipa::path(
     get, path = "/v1/accounts/{account}/sessions/{session}/verdict", tag = "playback",
     params(
         ("account" = String, Path, description = "Whose stream."),
         ("session" = uuid::Uuid, Path, description = "Which session."),
+        ("wait" = Option<String>, Query, description = "For how long at most: up to `60s`, or in `ms`.", example = "30s"),
+        ("since" = Option<String>, Query, example = "limit_reached",
+         description = "What is known already: `allow`, `room` (blocked, and asking now would get a slot), or the reason. \
+                        Where it isn't so any more, there is no wait."),
     ),
     responses(
-        (status = 200, description = "The verdict, also for an ended session.", body = VerdictAnswer),
+        (status = 200, description = "The verdict, also for an ended session; null where it was forgotten during the wait.",
+         body = VerdictAnswer),
         (status = 404, description = "`session-unknown`.",
          body = schema::Problem, content_type = "application/problem+json"),
     )
 )]
-async fn verdict(State(api): State<ApiState>, ids: PathIds) -> Result<Response, Problem> {
-    let answered = api.playback().verdict(&ids.account()?, ids.session()?).await?;
-    Ok(answer::verdict(answered, api.settings().heartbeat_interval_ms, api.measures()))
+async fn verdict(State(api): State<ApiState>, ids: PathIds, RawQuery(raw): RawQuery) -> Result<Response, Problem> {
+    let (account, session) = (ids.account()?, ids.session()?);
+    let since = query::<Since>(raw.as_deref(), "since")?.map(|Since(word)| word);
+    let Some(WaitTime(wait)) = query(raw.as_deref(), "wait")? else {
+        let answered = api.playback().verdict(&account, session).await?;
+        return Ok(answer::verdict(answered, api.settings().heartbeat_interval_ms, api.measures()));
+    };
+    if !api.playback().has_in_memory(&account) {
+        // Nothing that could wake it is folded here: who asks again is passed on to where it is.
+        let answered = api.playback().verdict(&account, session).await?;
+        return Ok(answer::verdict(answered, api.settings().heartbeat_interval_ms, api.measures()));
+    }
+    let answered = api.playback().verdict_after(&account, session, since, wait)?;
+    Ok(wait::verdict(api, answered))
+}
+
+/// Follow an account's verdicts
+///
+/// As server-sent events: `verdict` for each live session at first, then for each whose verdict says something else than
+/// when it was last told; `bye` at the end, which comes after 15 minutes or when the node stops. A browser's `EventSource`
+/// comes back by itself.
+#[utoipa::path(
+    get, path = "/v1/accounts/{account}/verdicts", tag = "playback",
+    params(("account" = String, Path, description = "Whose streams.")),
+    responses((status = 200, description = "The data of each `verdict` event.", body = VerdictEvent,
+               content_type = "text/event-stream"))
+)]
+async fn verdicts(State(api): State<ApiState>, ids: PathIds) -> Result<Response, Problem> {
+    let following = api.playback().follow(&ids.account()?)?;
+    Ok(wait::verdicts(api, following))
 }

@@ -85,6 +85,23 @@ pub(crate) struct Policy {
     per_device: PerDevice,
 }
 
+/// A version of a policy, and where it comes from.
+#[derive(ToSchema)]
+pub(crate) struct ListedPolicy {
+    #[serde(flatten)]
+    policy: Policy,
+    /// Only where a contract's cap made this version.
+    derived_from: Option<DerivedFrom>,
+}
+
+/// What a contract's cap was laid on.
+#[derive(ToSchema)]
+#[schema(example = json!({"policy": "premium@3", "max_streams_per_account": 2}))]
+pub(crate) struct DerivedFrom {
+    policy: String,
+    max_streams_per_account: u32,
+}
+
 /// Which policy an account is given.
 #[derive(ToSchema)]
 #[schema(example = json!({"policy": "premium"}))]
@@ -148,6 +165,9 @@ pub(crate) struct ContractBody {
     valid_until: Option<NaiveDate>,
     /// From how much watched time on a play is a qualified view; 30000 where absent.
     view_threshold_ms: Option<u64>,
+    /// How many streams of one account may show this rights holder's titles at once.
+    #[schema(maximum = 10_000)]
+    max_streams_per_account: Option<u32>,
 }
 
 /// A contract. Other members are those that it was registered with.
@@ -160,4 +180,5 @@ pub(crate) struct Contract {
     valid_from: NaiveDate,
     valid_until: Option<NaiveDate>,
     view_threshold_ms: Option<u64>,
+    max_streams_per_account: Option<u32>,
 }

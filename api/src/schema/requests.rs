@@ -169,6 +169,39 @@ pub(crate) struct SignalBatch {
     signals: Vec<SignalRequest>,
 }
 
+/// What a licence server asks, by the default mapping. `kind` is `drm_renewal` for a renewal.
+#[derive(ToSchema)]
+#[schema(example = json!({
+    "account_id": "acc-1", "device_id": "tv-1", "title_id": "the-long-tide", "kind": "drm_licence"
+}))]
+pub(crate) struct LicenceQuestion {
+    account_id: String,
+    device_id: String,
+    title_id: String,
+    session_id: Option<Uuid>,
+    device_class: Option<DeviceClass>,
+    content_kind: Option<ContentKind>,
+    territory: Option<String>,
+    kind: Option<String>,
+}
+
+/// What Firehose delivers to an HTTP endpoint.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+#[schema(example = json!({"requestId": "ed4acda5-034f-9f42-bba1-f29aea6d7d8f", "timestamp": 1_578_090_901_599_u64,
+                          "records": [{"data": "MTc5NTM4MDQyMw=="}]}))]
+pub(crate) struct LogDelivery {
+    request_id: String,
+    timestamp: Option<u64>,
+    records: Vec<LogRecord>,
+}
+
+/// A record, in base64.
+#[derive(ToSchema)]
+pub(crate) struct LogRecord {
+    data: String,
+}
+
 /// Something that a person did in a front end.
 #[derive(ToSchema)]
 pub(crate) struct ClickstreamItem {

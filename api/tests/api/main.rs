@@ -6,4 +6,5 @@ mod around;
 mod bodies;
 mod pages;
 mod reports;
+mod signals;
 mod surface;

@@ -31,6 +31,8 @@ impl AccountAggregate {
 pub struct PlacedEvent {
     /// The event's id as it stands in the record.
     pub id: String,
+    /// Who took it in, as it stands in the record; empty for an event that is not appended yet.
+    pub source: String,
     /// What happened.
     pub event: PlaybackEvent,
     /// Where; for an event that is not appended yet, where it is expected.
@@ -73,7 +75,8 @@ impl Aggregate for AccountAggregate {
     ) -> BoxFuture<'a, Result<Option<Vec<PlacedEvent>>, Rejection>> {
         let checked = check_at_door(state, &command.event, command.place.at, &self.policies).map(|()| {
             let Command { id, event, place } = command;
-            Some(vec![PlacedEvent { id, event, place, policies: Arc::clone(&self.policies) }])
+            let policies = Arc::clone(&self.policies);
+            Some(vec![PlacedEvent { id, source: String::new(), event, place, policies }])
         });
         async move { checked }.boxed()
     }

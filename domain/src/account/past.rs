@@ -17,6 +17,10 @@ struct Remembered {
 }
 
 impl Past {
+    pub(super) const fn nothing() -> Self {
+        Self(None)
+    }
+
     pub(super) fn sessions(&self) -> &[EndedSession] {
         self.0.as_ref().map_or(&[], |remembered| &remembered.sessions)
     }

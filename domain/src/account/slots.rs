@@ -73,9 +73,12 @@ impl<'a> Holders<'a> {
 
     /// The first full rule that refuses `asker`.
     pub(super) fn refusing(&self, policy: &Policy, asker: &Session) -> Option<Rule> {
-        policy.terms.rules.iter().copied().find(|rule| {
-            rule.limits(asker) && rule.refuses_when_full() && self.counted(rule, asker).count() >= rule.max as usize
-        })
+        policy.terms.rules.iter().copied().find(|rule| self.are_refusing(*rule, asker))
+    }
+
+    /// Whether `rule` is full and refuses `asker`.
+    pub(super) fn are_refusing(&self, rule: Rule, asker: &Session) -> bool {
+        rule.limits(asker) && rule.refuses_when_full() && self.counted(&rule, asker).count() >= rule.max as usize
     }
 
     /// The rule that leaves `asker` the least room, once it has its slot; the first on a tie.

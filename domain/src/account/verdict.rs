@@ -6,7 +6,7 @@ use super::Account;
 use super::session::{EndReason, EndedSession, Lapse, Session, Standing, Takeover};
 use super::slots::Holders;
 use crate::ids::{ContentKind, DeviceClass, DeviceId, RightsHolderId, SessionId, Territory, TitleId};
-use crate::policy::{Policy, PolicyRef, PolicySet, Rule, Scope};
+use crate::policy::{Policy, PolicyRef, PolicySet, RULES_MAX, Rule, Scope};
 use crate::time::Timestamp;
 
 /// May it run?
@@ -297,17 +297,23 @@ impl Account {
     }
 
     fn allow(&self, session: &Session, policy: &Policy, at: Timestamp) -> Verdict {
-        let in_use = |rule: &Rule| {
-            let count =
-                self.open.iter().filter(|other| other.holds_live_slot(at) && rule.counts(session, other)).count();
-            u32::try_from(count).unwrap_or(u32::MAX)
+        // Every check of a session that plays comes here: the sessions are walked once for many rules, and nothing is
+        // allocated.
+        let in_use = |rules: &[Rule]| {
+            let mut in_use = [0_u32; RULES_MAX];
+            for other in self.open.iter().filter(|other| other.holds_live_slot(at)) {
+                for (count, rule) in in_use.iter_mut().zip(rules) {
+                    *count += u32::from(rule.counts(session, other));
+                }
+            }
+            in_use
         };
         let tightest = policy
             .terms
             .rules
-            .iter()
-            .filter(|rule| rule.limits(session))
-            .map(|rule| (rule, in_use(rule)))
+            .chunks(RULES_MAX)
+            .flat_map(|rules| rules.iter().zip(in_use(rules)))
+            .filter(|(rule, _)| rule.limits(session))
             .min_by_key(|(rule, in_use)| i64::from(rule.max) - i64::from(*in_use));
         Verdict {
             decision: VerdictDecision::Allow,
@@ -367,15 +373,16 @@ impl Session {
 
 /// The first instant, from `at` on, at which an ask of `session` would succeed because leases and pauses
 /// of `holders` run out; in milliseconds from `at`.
+///
+/// A full rule has room once so many of those that it counts have lapsed that one more fits in; the last of the rules
+/// to have room decides.
 fn frees_in_ms(holders: &Holders<'_>, session: &Session, policy: &Policy, at: Timestamp) -> Option<u64> {
-    if holders.refusing(policy, session).is_none() {
-        return Some(0);
-    }
-    let mut lapses: Vec<_> = holders.iter().map(Session::lapses_at).collect();
-    lapses.sort_unstable();
-    lapses.dedup();
-    lapses
-        .into_iter()
-        .find(|instant| holders.without(|holder| !holder.is_live(*instant)).refusing(policy, session).is_none())
-        .map(|instant| instant.ms_since(at))
+    let full = policy.terms.rules.iter().filter(|rule| holders.are_refusing(**rule, session));
+    full.map(|rule| {
+        let mut lapses: Vec<_> = holders.counted(rule, session).map(Session::lapses_at).collect();
+        let last = lapses.len().checked_sub(rule.max as usize).filter(|last| *last < lapses.len())?;
+        let (_, instant, _) = lapses.select_nth_unstable(last);
+        Some(instant.ms_since(at))
+    })
+    .try_fold(0, |latest, frees| Some(latest.max(frees?)))
 }

@@ -5,13 +5,16 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{Event, unknown_kind};
 use crate::ids::{AccountId, ContentKind, ContractId, PolicyName, RightsHolderId, Territory, TitleId};
-use crate::policy::Policy;
+use crate::policy::{LIMIT_MAX, Policy};
 
 pub(super) const TITLE_REGISTERED: &str = "pulsegate.catalog.title_registered.v1";
 pub(super) const RIGHTS_HOLDER_REGISTERED: &str = "pulsegate.catalog.rights_holder_registered.v1";
 pub(super) const CONTRACT_REGISTERED: &str = "pulsegate.catalog.contract_registered.v1";
 pub(super) const POLICY_PUBLISHED: &str = "pulsegate.catalog.policy_published.v1";
 pub(super) const ENTITLEMENT_CHANGED: &str = "pulsegate.catalog.entitlement_changed.v1";
+
+/// The term of a contract that caps streams.
+pub const MAX_STREAMS_PER_ACCOUNT: &str = "max_streams_per_account";
 
 /// A change of what the service offers and to whom; the record's key is the entity's id.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -78,6 +81,18 @@ pub struct ContractRegistered {
     /// Everything else that the parties agreed on, kept as it came.
     #[serde(flatten)]
     pub terms: serde_json::Map<String, serde_json::Value>,
+}
+
+impl ContractRegistered {
+    /// How many streams of one account may show this rights holder's titles at once, where the parties agreed on that.
+    ///
+    /// It stands among the other terms, where contracts have always kept what this service didn't know: of one that
+    /// says something else by that name nothing is enforced.
+    #[must_use]
+    pub fn max_streams_per_account(&self) -> Option<u32> {
+        let cap = self.terms.get(MAX_STREAMS_PER_ACCOUNT)?.as_u64()?;
+        u32::try_from(cap).ok().filter(|cap| *cap <= LIMIT_MAX)
+    }
 }
 
 /// `entitlement_changed.v1`

@@ -26,6 +26,9 @@ impl Ranges {
                 self.0[first] = whole;
             }
         } else {
+            if self.0.is_empty() {
+                self.0.reserve_exact(1);
+            }
             self.0.splice(first..first + touching, [whole]);
         }
         length(&whole) - known

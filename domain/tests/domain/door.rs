@@ -111,7 +111,7 @@ fn an_account_is_an_aggregate() {
 
     // A fact can't be refused: what nobody can judge is skipped.
     let unknown = Player { policy: read("gone@7"), ..player(2) }.starts(vec![]);
-    let placed = PlacedEvent { id: "e".into(), event: unknown, place, policies };
+    let placed = PlacedEvent { id: "e".into(), source: "/tests".into(), event: unknown, place, policies };
     assert_eq!(AccountAggregate::apply(state.clone(), placed).unwrap(), state);
 
     let elsewhere = Player { device: read("bed"), ..player(1) }.starts(vec![]);

@@ -24,9 +24,14 @@ pub(crate) struct Record {
 impl Record {
     /// The record of an event as our own writer makes it.
     pub(crate) fn of(event: &PlaybackEvent, offset: i64, stamp: Timestamp) -> Self {
+        Self::told_at(event, offset, stamp, stamp)
+    }
+
+    /// The record of an event of which its sender says that it happened at `time`.
+    pub(crate) fn told_at(event: &PlaybackEvent, offset: i64, stamp: Timestamp, time: Timestamp) -> Self {
         let key = event.account_id().as_str();
         let id = u128::from(offset.unsigned_abs()) | 0x019a_0000_0000_7000_8000_0000_0000_0000;
-        Self { offset, stamp, key: key.into(), value: value_of(event, Uuid::from_u128(id), key, stamp) }
+        Self { offset, stamp, key: key.into(), value: value_of(event, Uuid::from_u128(id), key, time) }
     }
 }
 
@@ -80,6 +85,14 @@ impl Reader {
     /// The largest stamp so far.
     pub(crate) fn clock(&self) -> Timestamp {
         self.clock.unwrap_or_default()
+    }
+
+    pub(crate) const fn policies(&self) -> &PolicySet {
+        &self.policies
+    }
+
+    pub(crate) fn decided_len(&self, account: &str) -> usize {
+        self.decisions.get(account).map_or(0, Vec::len)
     }
 
     pub(crate) fn account(&self, id: &str) -> Option<&Account> {

@@ -101,7 +101,8 @@ impl Stage {
         let words: Vec<_> = what.split_whitespace().collect();
         if words != ["check"] {
             let event = self.event(&words);
-            let record = Record::of(&event, self.offset, self.now);
+            let ahead_ms = words.windows(2).find(|pair| pair[0] == "clock").map_or(0, |pair| ms(pair[1]));
+            let record = Record::told_at(&event, self.offset, self.now, self.now.plus_ms(ahead_ms));
             self.last = self.reader.read(&record);
             self.model.record(0, self.offset, self.now.millis(), Some(&record.key), &record.value);
             self.offset += 1;
@@ -130,7 +131,7 @@ impl Stage {
         }
 
         let (name, verb, said) = (words[0], words[1], Said::of(&words[2..]));
-        let id = session_id(u64::from(name.as_bytes()[0]));
+        let id = id_of(name);
         let known = self.players.get(name).cloned();
         let player =
             said.by(known.unwrap_or_else(|| Player::new(ACCOUNT, id, &format!("{name}-device"), "film")), &self.plan);
@@ -221,7 +222,7 @@ impl Stage {
     }
 
     fn session(&self, name: &str) -> SessionId {
-        self.players.get(name).map_or_else(|| session_id(u64::from(name.as_bytes()[0])), |player| player.session)
+        self.players.get(name).map_or_else(|| id_of(name), |player| player.session)
     }
 
     fn name(&self, session: SessionId) -> String {
@@ -254,6 +255,8 @@ impl<'a> Said<'a> {
                 "evict" => said.evict = value.split(',').collect(),
                 "seq" => said.sequence = Some(read(value)),
                 "aged" => said.age_ms = ms(value),
+                // What its sender believes the time to be stands in the envelope.
+                "clock" => {}
                 _ => said.words.push((word, value)),
             }
         }
@@ -277,6 +280,11 @@ impl<'a> Said<'a> {
         }
         player
     }
+}
+
+/// Each name's own session: as many letters as there are bits for count.
+fn id_of(name: &str) -> SessionId {
+    session_id(name.bytes().take(7).fold(0, |id, letter| id << 8 | u64::from(letter)))
 }
 
 fn rule(scope: &str, max: &str, on_limit: OnLimit) -> Rule {

@@ -42,6 +42,21 @@ impl StraightLine {
         model
     }
 
+    /// Knows these policies and nothing else, whatever stands under `standard@1`.
+    pub(crate) fn judging_by(policies: impl IntoIterator<Item = Value>) -> Self {
+        let mut model = Self::new();
+        model.policies.clear();
+        policies.into_iter().for_each(|policy| model.publish(&policy));
+        model
+    }
+
+    /// How many streams an account wants: the live ones that hold a slot or were told no.
+    pub(crate) fn wanted(&self, account: &str, at_ms: i64) -> usize {
+        let account = self.account_at(account, at_ms);
+        let wants = |s: &&Session| !s.has_ended() && s.is_live(at_ms) && (s.slot.is_some() || s.refused.is_some());
+        account.sessions.iter().filter(wants).count()
+    }
+
     /// Makes a policy known, by its `name` and `version`; the first record of a name@version counts.
     pub(crate) fn publish(&mut self, policy: &Value) {
         let policy = Policy::from_json(policy);

@@ -30,6 +30,7 @@ async fn upsert_sessions(changes: &Changes, tx: &mut PgTransaction<'_>) -> Resul
         return Ok(());
     }
     columns!(changes.sessions => |row|
+        partitions: row.partition,
         account_ids: row.account.as_str(),
         session_ids: row.state.id().uuid(),
         forget_hours: column_time(hour_after(row.state.forget_at())),
@@ -38,13 +39,13 @@ async fn upsert_sessions(changes: &Changes, tx: &mut PgTransaction<'_>) -> Resul
     let states = states.collect::<Result<Vec<_>, _>>().map_err(|error| sqlx::Error::Encode(error.into()))?;
     sqlx::query(
         "insert into session_states (account_id, session_id, partition, forget_hour, state)
-         select account_id, session_id, $1, forget_hour, state
-         from unnest($2::text[], $3::uuid[], $4::timestamptz[], $5::text[])
-           as changed (account_id, session_id, forget_hour, state)
+         select account_id, session_id, partition, forget_hour, state
+         from unnest($1::int[], $2::text[], $3::uuid[], $4::timestamptz[], $5::text[])
+           as changed (partition, account_id, session_id, forget_hour, state)
          on conflict on constraint session_states_pk do update set
            forget_hour = excluded.forget_hour, state = excluded.state",
     )
-    .bind(changes.partition)
+    .bind(partitions)
     .bind(account_ids)
     .bind(session_ids)
     .bind(forget_hours)
@@ -78,6 +79,7 @@ async fn insert_decisions(changes: &Changes, tx: &mut PgTransaction<'_>) -> Resu
         return Ok(());
     }
     columns!(changes.decisions => |row|
+        partitions: row.partition,
         account_ids: row.account.as_str(),
         log_offsets: row.decision.offset,
         ordinals: row.ordinal,
@@ -99,15 +101,15 @@ async fn insert_decisions(changes: &Changes, tx: &mut PgTransaction<'_>) -> Resu
         "insert into decisions
            (partition, account_id, log_offset, ordinal, decision, session_id, device_id, device_class, title_id,
             reason, policy, rule, max, counted, by_session, by_device, at)
-         select $1, account_id, log_offset, ordinal, decision, session_id, device_id, device_class, title_id,
+         select partition, account_id, log_offset, ordinal, decision, session_id, device_id, device_class, title_id,
                 reason, policy, rule, max, counted::uuid[], by_session, by_device, at
-         from unnest($2::text[], $3::bigint[], $4::int[], $5::text[], $6::uuid[], $7::text[], $8::text[], $9::text[],
-                     $10::text[], $11::text[], $12::text[], $13::int[], $14::text[], $15::uuid[], $16::text[],
-                     $17::timestamptz[])
-           as decided (account_id, log_offset, ordinal, decision, session_id, device_id, device_class, title_id,
+         from unnest($1::int[], $2::text[], $3::bigint[], $4::int[], $5::text[], $6::uuid[], $7::text[], $8::text[],
+                     $9::text[], $10::text[], $11::text[], $12::text[], $13::int[], $14::text[], $15::uuid[],
+                     $16::text[], $17::timestamptz[])
+           as decided (partition, account_id, log_offset, ordinal, decision, session_id, device_id, device_class, title_id,
                        reason, policy, rule, max, counted, by_session, by_device, at)",
     )
-    .bind(changes.partition)
+    .bind(partitions)
     .bind(account_ids)
     .bind(log_offsets)
     .bind(ordinals)
@@ -132,15 +134,16 @@ async fn insert_decisions(changes: &Changes, tx: &mut PgTransaction<'_>) -> Resu
 /// Deletes what no account remembers, also of accounts that are never heard of again. Changes no answer:
 /// the fold and the reads pass over such rows anyway.
 async fn purge(changes: &Changes, tx: &mut PgTransaction<'_>) -> Result<(), sqlx::Error> {
-    let Some(clock) = changes.purge else { return Ok(()) };
-    sqlx::query(
-        "delete from session_states where ctid = any(array(
-           select ctid from session_states where partition = $1 and forget_hour <= $2 limit 2000))",
-    )
-    .bind(changes.partition)
-    .bind(column_time(clock))
-    .execute(&mut **tx)
-    .await?;
+    for (partition, clock) in &changes.purge {
+        sqlx::query(
+            "delete from session_states where ctid = any(array(
+               select ctid from session_states where partition = $1 and forget_hour <= $2 limit 2000))",
+        )
+        .bind(partition)
+        .bind(column_time(*clock))
+        .execute(&mut **tx)
+        .await?;
+    }
     Ok(())
 }
 

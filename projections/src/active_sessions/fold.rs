@@ -44,19 +44,19 @@ impl Playback {
 /// What a batch changes in the tables.
 #[derive(Debug, Default)]
 pub struct Changes {
-    pub(super) partition: i32,
-    /// The sessions that are new or other than before, in the order of account and id.
+    /// The sessions that are new or other than before; a partition's in the order of account and id.
     pub(super) sessions: Vec<Changed>,
     /// The sessions that are no longer remembered.
     pub(super) gone: Vec<Gone>,
-    /// The decisions, in the order of the log.
+    /// The decisions; a partition's in the order of the log.
     pub(super) decisions: Vec<Decided>,
-    /// Everything that counts as forgotten at this instant may be deleted.
-    pub(super) purge: Option<Timestamp>,
+    /// Everything of that partition that counts as forgotten at this instant may be deleted.
+    pub(super) purge: Vec<(i32, Timestamp)>,
 }
 
 #[derive(Debug)]
 pub(super) struct Changed {
+    pub(super) partition: i32,
     pub(super) account: AccountId,
     pub(super) state: SessionState,
 }
@@ -69,6 +69,7 @@ pub(super) struct Gone {
 
 #[derive(Debug)]
 pub(super) struct Decided {
+    pub(super) partition: i32,
     pub(super) account: AccountId,
     /// Its number among the decisions of its record.
     pub(super) ordinal: i32,
@@ -82,13 +83,15 @@ impl Changes {
         accounts: &mut Accounts,
         poisoned: &mut Poisoned,
     ) -> Self {
-        let mut changes = Self { partition: batch.source.partition, ..Self::default() };
+        let partition = batch.source.partition;
+        let mut changes = Self::default();
         let mut touched = HashSet::with_hasher(foldhash::fast::RandomState::default());
         for placed in &batch.events {
             let id = placed.event.account_id();
             // Every account of the batch was brought into memory before.
             let Some(account) = accounts.get(id) else { unreachable!("account {id} was not loaded") };
-            let mut noted = Noted { id, changed: &mut touched, decisions: &mut changes.decisions, decided: 0 };
+            let mut noted =
+                Noted { partition, id, changed: &mut touched, decisions: &mut changes.decisions, decided: 0 };
             let Playback { id: event_id, event } = &placed.event;
             if let Err(unknown) = account.apply(event_id, event, placed.place, policies, &mut noted) {
                 poisoned.note(placed, Poison::skip(unknown));
@@ -99,21 +102,30 @@ impl Changes {
         touched.sort_unstable();
         for (account, session) in touched {
             match accounts.get(&account).and_then(|account| account.session_state(session)) {
-                Some(state) => changes.sessions.push(Changed { account, state }),
+                Some(state) => changes.sessions.push(Changed { partition, account, state }),
                 None => changes.gone.push(Gone { account, session }),
             }
         }
         let clock = batch.ends_at.clock;
         if clock >= accounts.purges_at {
-            changes.purge = Some(clock);
+            changes.purge.push((partition, clock));
             accounts.purges_at = clock.plus_ms(PURGE_EVERY_MS);
         }
         changes
+    }
+
+    /// Takes what another partition changed, which are other rows.
+    pub(super) fn append(&mut self, other: Self) {
+        self.sessions.extend(other.sessions);
+        self.gone.extend(other.gone);
+        self.decisions.extend(other.decisions);
+        self.purge.extend(other.purge);
     }
 }
 
 /// Notes what the fold of one record does.
 struct Noted<'a> {
+    partition: i32,
     id: &'a AccountId,
     changed: &'a mut HashSet<(AccountId, SessionId), foldhash::fast::RandomState>,
     decisions: &'a mut Vec<Decided>,
@@ -122,7 +134,8 @@ struct Noted<'a> {
 
 impl Observe for Noted<'_> {
     fn decided(&mut self, decision: impl FnOnce() -> Decision) {
-        self.decisions.push(Decided { account: self.id.clone(), ordinal: self.decided, decision: decision() });
+        let (partition, account, ordinal) = (self.partition, self.id.clone(), self.decided);
+        self.decisions.push(Decided { partition, account, ordinal, decision: decision() });
         self.decided += 1;
     }
 

@@ -94,9 +94,9 @@ pub(super) fn days(batch: &Batch<Click>) -> Vec<NaiveDate> {
 /// What a batch adds to the tables.
 #[derive(Debug)]
 pub struct Changes {
-    partition: i32,
     events: Copy,
-    counts: Deltas<(i64, Text)>,
+    /// By minute, name and partition.
+    counts: Deltas<(i64, Text, i32)>,
 }
 
 impl Changes {
@@ -114,9 +114,17 @@ impl Changes {
             let mut row = events.row();
             row.int4(partition).int8(placed.place.offset).timestamptz_ms(logged_ms);
             placed.event.write(&mut row);
-            counts.add((logged_ms / MINUTE_MS, placed.event.name.clone()), 1);
+            counts.add((logged_ms / MINUTE_MS, placed.event.name.clone(), partition), 1);
         }
-        Self { partition, events, counts }
+        Self { events, counts }
+    }
+
+    /// Takes what another partition adds.
+    pub(super) fn append(&mut self, other: Self) {
+        self.events.append(other.events);
+        for (key, added) in other.counts {
+            self.counts.add(key, added);
+        }
     }
 
     pub(super) async fn flush(self, tx: &mut PgTransaction<'_>) -> Result<(), sqlx::Error> {
@@ -130,9 +138,9 @@ impl Changes {
              select minute, name, partition, events from pg_temp.clickstream_v1_counts order by minute, name
              on conflict on constraint counts_pk do update set events = counts.events + excluded.events",
         );
-        for ((minute, name), added) in self.counts {
+        for ((minute, name, partition), added) in self.counts {
             let mut row = counts.row();
-            row.timestamptz_ms(minute * MINUTE_MS).text(name.as_str()).int4(self.partition).int8(added);
+            row.timestamptz_ms(minute * MINUTE_MS).text(name.as_str()).int4(partition).int8(added);
         }
         counts.send(tx).await
     }

@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::proof::{Proof, evaluated_at};
+use super::waiting::Waiting;
 use super::{AsOf, Decided, FoldState, Folded, Look, Part, PartitionFold, live};
 use crate::catalog_view::CatalogView;
 
@@ -57,6 +58,7 @@ pub(super) struct Shard {
     proof: Mutex<Proof>,
     expected: Mutex<HashMap<Uuid, oneshot::Sender<Folded>>>,
     expected_count: AtomicUsize,
+    waiting: Waiting,
 }
 
 struct State {
@@ -93,6 +95,7 @@ impl Shard {
             proof: Mutex::default(),
             expected: Mutex::default(),
             expected_count: AtomicUsize::new(0),
+            waiting: Waiting::default(),
         }
     }
 
@@ -120,6 +123,7 @@ impl Shard {
         let mut expected = self.expected.lock().unwrap_or_else(PoisonError::into_inner);
         expected.clear();
         self.expected_count.store(0, Ordering::Release);
+        self.waiting.wake_all();
     }
 
     fn restart(&self, folded_here: bool) {
@@ -270,12 +274,16 @@ impl Shard {
         live: &live::Counters,
     ) -> Result<Applied, UnknownPolicy> {
         let id = event.account_id();
-        let mut observer = Watcher { account: id, partition: self.partition, live };
+        let mut observer = Watcher { account: id, partition: self.partition, live, has_decided: false };
         let account = match state.accounts.get_mut(id) {
             Some(account) => account,
             None => state.accounts.entry(id.clone()).or_default(),
         };
+        let before = self.waiting.before(id, account);
         let applied = account.apply(event_id, event, place, policies, &mut observer);
+        if let Some(before) = before {
+            self.waiting.folded(id, &before, account, observer.has_decided);
+        }
         if matches!(event, PlaybackEvent::Heartbeat(_)) {
             live.heartbeat();
         }
@@ -336,12 +344,22 @@ impl Shard {
     }
 
     pub(super) fn stale_ms(&self, now: Timestamp) -> u64 {
-        let clock = self.state.read().unwrap_or_else(PoisonError::into_inner).clock;
-        now.ms_since(self.evaluated_at(clock, now))
+        now.ms_since(self.evaluated_now(now))
     }
 
     fn evaluated_at(&self, clock: Timestamp, now: Timestamp) -> Timestamp {
         evaluated_at(self.proven_at(), clock, now)
+    }
+
+    /// The same now.
+    pub(super) fn evaluated_now(&self, now: Timestamp) -> Timestamp {
+        let clock = self.state.read().unwrap_or_else(PoisonError::into_inner).clock;
+        self.evaluated_at(clock, now)
+    }
+
+    /// Who waits on the accounts of this partition.
+    pub(super) const fn waiting(&self) -> &Waiting {
+        &self.waiting
     }
 
     pub(super) fn look<R>(
@@ -417,10 +435,12 @@ struct Watcher<'a> {
     account: &'a AccountId,
     partition: i32,
     live: &'a live::Counters,
+    has_decided: bool,
 }
 
 impl Observe for Watcher<'_> {
     fn decided(&mut self, decision: impl FnOnce() -> Decision) {
+        self.has_decided = true;
         self.live.decided(|| Decided {
             account: self.account.clone(),
             partition: self.partition,

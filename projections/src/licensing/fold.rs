@@ -80,6 +80,14 @@ impl Changes {
         changes
     }
 
+    /// Takes what another partition changed, which are other rows.
+    pub(super) fn append(&mut self, other: Self) {
+        self.new_sessions.append(other.new_sessions);
+        self.new_facts.append(other.new_facts);
+        self.changed_sessions.append(other.changed_sessions);
+        self.changed_facts.append(other.changed_facts);
+    }
+
     /// Writes the rows of a session that was changed, and notes that they are in the tables from now on: if this batch
     /// isn't committed, memory is dropped.
     fn write(&mut self, partition: i32, first_offset: i64, key: &Key, kept: &mut Kept) {

@@ -1,16 +1,13 @@
 //! The sessions in memory: a bounded copy of what the tables say.
 
-use std::collections::HashMap;
-
 use pulsegate_domain::ids::{AccountId, InvalidId, SessionId};
+use pulsegate_domain::time::Timestamp;
 use pulsegate_domain::watch_time::{Ranges, WatchTime};
 use sqlx::PgTransaction;
 use uuid::Uuid;
 
 use super::multirange;
-
-/// How many sessions of one partition are kept before those that were quiet longest are let go.
-const SESSIONS_MAX: usize = 40_000;
+use crate::cache::Cache;
 
 /// A session: ids that a player chose may be the same in two accounts.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -40,46 +37,24 @@ pub(super) struct InTables {
     pub(super) facts: usize,
 }
 
-type Map = HashMap<Key, Kept, foldhash::fast::RandomState>;
-
 /// The sessions of one partition that were heard of lately.
-///
-/// Two generations: a batch's sessions move to the younger; when that is full, it becomes the older, and
-/// what had been the older is let go.
 #[derive(Debug, Default)]
 pub struct Sessions {
-    younger: Map,
-    older: Map,
-    /// Whether every session of the partition is here, so that none need be looked for; `None`: not asked yet.
-    is_whole: Option<bool>,
+    cache: Cache<Key, Kept>,
+    /// Whether every session of the partition was here at first, so that while none was let go none need be looked for;
+    /// `None`: not asked yet.
+    began_whole: Option<bool>,
 }
 
 impl Sessions {
     /// A session that was brought into memory.
     pub(super) fn get(&mut self, key: &Key) -> Option<&mut Kept> {
-        self.younger.get_mut(key)
+        self.cache.get_mut(key)
     }
 
     /// Makes room for a batch's sessions; returns those that aren't in memory.
-    pub(super) fn missing(&mut self, keys: impl Iterator<Item = Key>) -> Vec<Uuid> {
-        if self.younger.len() >= SESSIONS_MAX / 2 {
-            let let_go = std::mem::replace(&mut self.older, std::mem::take(&mut self.younger));
-            if !let_go.is_empty() {
-                self.is_whole = Some(false);
-            }
-        }
-        let mut missing = Vec::new();
-        for key in keys {
-            if self.younger.contains_key(&key) {
-                continue;
-            }
-            let known = self.older.remove(&key);
-            if known.is_none() {
-                missing.push(key.session.uuid());
-            }
-            self.younger.insert(key, known.unwrap_or_default());
-        }
-        missing
+    pub(super) fn missing(&mut self, keys: impl Iterator<Item = Key>, clock: Timestamp) -> Vec<Uuid> {
+        self.cache.begin(keys, clock).into_iter().map(|key| key.session.uuid()).collect()
     }
 
     /// Brings sessions from the tables into memory.
@@ -89,13 +64,15 @@ impl Sessions {
         missing: Vec<Uuid>,
         tx: &mut PgTransaction<'_>,
     ) -> Result<(), sqlx::Error> {
-        if missing.is_empty() || self.is_whole == Some(true) {
+        let is_whole = self.began_whole.map(|whole| whole && !self.cache.has_let_go());
+        if missing.is_empty() || is_whole == Some(true) {
             return Ok(());
         }
-        if self.is_whole.is_none() {
+        if is_whole.is_none() {
             let any = sqlx::query_scalar::<_, bool>("select exists (select from sessions where partition = $1)");
-            self.is_whole = Some(!any.bind(partition).fetch_one(&mut **tx).await?);
-            if self.is_whole == Some(true) {
+            let began_whole = !any.bind(partition).fetch_one(&mut **tx).await?;
+            self.began_whole = Some(began_whole);
+            if began_whole {
                 return Ok(());
             }
         }
@@ -110,10 +87,11 @@ impl Sessions {
         for (session, account, first_offset, seen, state) in rows {
             let key = Key { session: id(SessionId::new(session))?, account: id(account.parse())? };
             // Another account's session of the same id may be of no concern to this batch.
-            let Some(kept) = self.younger.get_mut(&key).filter(|kept| kept.row.is_none()) else { continue };
+            let Some(kept) = self.cache.get_mut(&key).filter(|kept| kept.row.is_none()) else { continue };
             let mut watch: WatchTime =
                 serde_json::from_str(&state).map_err(|error| sqlx::Error::Decode(error.into()))?;
             watch.replace_content(read_seen(&seen)?);
+            watch.shrink_to_fit();
             let facts = watch.facts_taken() + watch.facts().len();
             *kept = Kept { watch, row: Some(InTables { first_offset, facts }), ..Kept::default() };
         }

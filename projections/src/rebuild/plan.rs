@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pulsegate_domain::time::Timestamp;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::Consumer as _;
 use rdkafka::metadata::MetadataPartition;
 use rdkafka::{Offset, TopicPartitionList};
 use sqlx::{AssertSqlSafe, PgTransaction};
 
 use super::{Copy, Phase, Progress, RebuildError, Target};
 use crate::builds::{Build, history, tables};
+use crate::reader;
 use crate::registry::{Dependencies, Registered};
 use crate::runner::{Source, offsets};
 
@@ -248,7 +249,7 @@ struct Bounds {
 async fn bounds(build: &Build, with: &Dependencies, as_of: Option<Timestamp>) -> Result<Vec<Bounds>, RebuildError> {
     let (kafka, topics, registered) = (with.kafka.clone(), with.topics.clone(), build.registered());
     let ask = move || {
-        let consumer: BaseConsumer = kafka.create()?;
+        let consumer = reader::consumer(&kafka)?;
         let mut found = Vec::new();
         for topic in registered.topics {
             let name = topics.name(*topic);

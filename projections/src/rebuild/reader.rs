@@ -14,7 +14,7 @@ use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::reader::ReaderContext;
+use crate::reader::{self, ReaderContext};
 use crate::runner::arena::{Arena, unusual_headers};
 use crate::runner::{
     Batch, Letter, Placed, Poison, Position, Projection, Record, RunError, Sorted, Source, Waiting, Worker, uncaught,
@@ -34,7 +34,7 @@ pub(crate) struct Target {
 }
 
 /// A partition that is being read.
-pub(super) struct Reading {
+pub(crate) struct Reading {
     consumer: BaseConsumer<ReaderContext>,
     topic: String,
     target: Target,
@@ -66,15 +66,15 @@ pub(super) enum Then {
 }
 
 impl Reading {
-    pub(super) fn open(
+    pub(crate) fn open(
         kafka: &ClientConfig,
         topics: &TopicNames,
         target: Target,
         from: Position,
     ) -> Result<Self, RunError> {
         let topic = topics.name(target.source.topic);
-        let consumer: BaseConsumer<ReaderContext> = kafka
-            .clone()
+        let mut config = kafka.clone();
+        config
             // Demanded by librdkafka, used by nobody: it is assigned by hand and commits nothing.
             .set("group.id", format!("{}rebuild", topics.prefix()))
             .set("enable.auto.commit", "false")
@@ -86,8 +86,8 @@ impl Reading {
             .set("fetch.wait.max.ms", "20")
             .set("max.partition.fetch.bytes", "4194304")
             .set("queued.max.messages.kbytes", "32768")
-            .set("fetch.queue.backoff.ms", "2")
-            .create_with_context(ReaderContext)?;
+            .set("fetch.queue.backoff.ms", "2");
+        let consumer = reader::consumer(&config)?;
         Ok(Self { consumer, topic, target, from })
     }
 
@@ -161,6 +161,32 @@ impl Reading {
             }
         }
         Ok((records, Then::More))
+    }
+
+    /// Hands each record on as it is, until the end, or until `each` has had enough.
+    pub(crate) fn each(
+        &self,
+        stop: &CancellationToken,
+        mut each: impl FnMut(&BorrowedMessage<'_>) -> bool,
+    ) -> Result<(), RunError> {
+        self.begin()?;
+        let mut last = None;
+        while self.ended(last).is_none() {
+            if stop.is_cancelled() {
+                return Err(RunError::Stopped);
+            }
+            match self.next(POLL)? {
+                Next::Record(message) => {
+                    last = Some(message.offset());
+                    if !each(&message) {
+                        return Ok(());
+                    }
+                }
+                Next::End(_) => return Ok(()),
+                Next::Nothing => {}
+            }
+        }
+        Ok(())
     }
 
     /// Reads and decodes on a thread of its own, until the end, trouble, a stop, or nobody listens.

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use pulsegate_domain::topic::{Topic, TopicNames};
 use rdkafka::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::Consumer as _;
+
+use crate::reader;
 
 /// How long one question to the brokers may take.
 const ASK_MAX: Duration = Duration::from_secs(3);
@@ -16,7 +18,7 @@ pub(super) type Ends = HashMap<(Topic, i32), i64>;
 /// The end of every partition of the deployment's topics, as far as the brokers say.
 pub(super) fn ends(kafka: &ClientConfig, topics: &TopicNames) -> Ends {
     let mut ends = Ends::new();
-    let consumer: BaseConsumer = match kafka.create() {
+    let consumer = match reader::consumer(kafka) {
         Ok(consumer) => consumer,
         Err(error) => {
             tracing::warn!(%error, "asking for the ends of the log");

@@ -23,6 +23,10 @@ use super::{Projection, STOP_GRACE};
 /// share a machine each of them takes a core from those who wait for an answer, and a read model may be a moment late.
 const PARALLEL_COMMITS: usize = 2;
 
+/// Most records of a round that is folded in one transaction. Larger ones say that the build is behind: then the
+/// partitions' own transactions go on side by side.
+const TOGETHER_RECORDS_MAX: usize = 8_000;
+
 /// What came out of the channel, by partition.
 #[derive(Default)]
 pub(super) struct Round {
@@ -108,11 +112,33 @@ impl<P: Projection> Folding<'_, P> {
                 back: Slice::default(),
             });
             let slice = std::mem::take(&mut held.back).followed_by(slice);
-            work.push(self.settle(held, slice));
+            work.push((held, slice));
         }
-        let mut settled = stream::iter(work).buffer_unordered(PARALLEL_COMMITS);
+        if round.records <= TOGETHER_RECORDS_MAX {
+            self.fold_together(&mut work).await;
+        }
+        let settling = work.into_iter().map(|(held, slice)| self.settle(held, slice));
+        let mut settled = stream::iter(settling).buffer_unordered(PARALLEL_COMMITS);
         while let Some(held) = settled.next().await {
             partitions.insert(held.partition.source(), held);
+        }
+    }
+
+    /// Tries to fold a round in one transaction. What that leaves, and whatever goes wrong, is [settled](Self::settle).
+    async fn fold_together(&self, work: &mut [(Held<P::Memory>, Slice)]) {
+        let mut parts: Vec<_> = work
+            .iter_mut()
+            .filter(|(_, slice)| !slice.records.is_empty())
+            .map(|(held, slice)| (&mut held.partition, slice.records.as_slice()))
+            .collect();
+        if parts.len() > 1 {
+            tokio::select! {
+                biased;
+                done = self.worker.commit_together(&mut parts) => if done {
+                    self.outage.over();
+                },
+                () = self.grace_is_over() => {}
+            }
         }
     }
 

@@ -1,5 +1,7 @@
 //! How far each partition is folded: the one truth, kept beside the rows in the database.
 
+use std::collections::HashMap;
+
 use pulsegate_domain::time::Timestamp;
 use sqlx::{PgConnection, PgPool, PgTransaction};
 
@@ -73,7 +75,8 @@ pub(crate) enum Advance {
 ///
 /// The row stays locked until the transaction ends, so whoever also believes to own the partition waits
 /// here and then sees where it stands. A worker that falls asleep here must not keep others waiting for
-/// ever: the database ends its transaction. Behind this statement unqualified names are those of the
+/// ever: the database ends its transaction. Nor need its commit wait for the disk: what a crash of the database
+/// takes back, it takes back together with the offset, and it is folded again. Behind this statement unqualified names are those of the
 /// build's own schema.
 pub(crate) async fn advance(
     tx: &mut PgTransaction<'_>,
@@ -85,7 +88,8 @@ pub(crate) async fn advance(
     let moved = sqlx::query_scalar::<_, i64>(
         "with settings as (
            select set_config('search_path', $1, true),
-                  set_config('idle_in_transaction_session_timeout', '30s', true)
+                  set_config('idle_in_transaction_session_timeout', '30s', true),
+                  set_config('synchronous_commit', 'off', true)
          )
          update pulsegate.projection_offsets set
            next_offset = $5, clock_ms = $6, updated_at = clock_timestamp(),
@@ -122,6 +126,48 @@ pub(crate) async fn advance(
     .await?;
     // A hold that ended between the statements is one that is tried again.
     Ok(Advance::HeldAt(held.flatten().unwrap_or(from.next_offset)))
+}
+
+/// Moves several partitions on, each from where it is believed to stand, as [`advance`] does one. Returns those that moved,
+/// with how often others than the fold have changed something there.
+pub(crate) async fn advance_together(
+    tx: &mut PgTransaction<'_>,
+    build: &Build,
+    moves: &[(Source, Position, Position)],
+) -> Result<HashMap<Source, i64>, sqlx::Error> {
+    let topics: Vec<_> = moves.iter().map(|(source, ..)| source.topic.base_name()).collect();
+    let partitions: Vec<_> = moves.iter().map(|(source, ..)| source.partition).collect();
+    let begins: Vec<_> = moves.iter().map(|(_, from, _)| from.next_offset).collect();
+    let ends: Vec<_> = moves.iter().map(|(.., to)| to.next_offset).collect();
+    let clocks: Vec<_> = moves.iter().map(|(.., to)| to.clock.millis()).collect();
+    let rows = sqlx::query_as::<_, (i64, i64)>(
+        "with settings as (
+           select set_config('search_path', $1, true),
+                  set_config('idle_in_transaction_session_timeout', '30s', true),
+                  set_config('synchronous_commit', 'off', true)
+         )
+         update pulsegate.projection_offsets as stands set
+           next_offset = ends_at, clock_ms = moving.clock_ms, updated_at = clock_timestamp(),
+           rate = pulsegate.smoothed_rate(rate, ends_at - begins_at,
+                                          extract(epoch from clock_timestamp() - updated_at)::float8)
+         from settings, unnest($3::text[], $4::int[], $5::bigint[], $6::bigint[], $7::bigint[]) with ordinality
+           as moving (topic, partition, begins_at, ends_at, clock_ms, place)
+         where stands.build = $2 and stands.topic = moving.topic and stands.partition = moving.partition
+           and stands.next_offset = begins_at
+           and (hold_until is null or hold_until < clock_timestamp() or hold_at >= ends_at)
+         returning place, interventions",
+    )
+    .bind(build.schema())
+    .bind(build.schema())
+    .bind(topics)
+    .bind(partitions)
+    .bind(begins)
+    .bind(ends)
+    .bind(clocks)
+    .fetch_all(&mut **tx)
+    .await?;
+    let source_at = |place: i64| usize::try_from(place - 1).ok().and_then(|index| moves.get(index));
+    Ok(rows.into_iter().filter_map(|(place, count)| Some((source_at(place)?.0, count))).collect())
 }
 
 /// Keeps the newest trouble for whoever asks for the status. Best effort: it may be the database itself

@@ -1,6 +1,8 @@
 //! One batch, one transaction: the records' rows and the partition's next offset commit together or
 //! not at all.
 
+mod together;
+
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
@@ -307,14 +309,25 @@ impl<P: Projection> Worker<P> {
         context: &P::Context,
         tx: &mut PgTransaction<'_>,
     ) -> Result<BTreeMap<i64, Poison>, BatchError> {
-        self.projection.load(&sorted.batch, &mut partition.memory, tx).await?;
-        let mut poisoned = Poisoned::default();
-        let fold = || self.projection.fold(&sorted.batch, context, &mut partition.memory, &mut poisoned);
-        let changes = uncaught(fold)?;
+        let (changes, poisoned) = self.changes(partition, sorted, context, tx).await?;
         if poisoned.is_empty() {
             self.projection.flush(changes, tx).await?;
         }
         Ok(poisoned.into_map())
+    }
+
+    /// Loads and folds; what is poison is only noted.
+    async fn changes(
+        &self,
+        partition: &mut Partition<P::Memory>,
+        sorted: &Sorted<P::Event>,
+        context: &P::Context,
+        tx: &mut PgTransaction<'_>,
+    ) -> Result<(P::Changes, Poisoned), BatchError> {
+        self.projection.load(&sorted.batch, &mut partition.memory, tx).await?;
+        let mut poisoned = Poisoned::default();
+        let changes = uncaught(|| self.projection.fold(&sorted.batch, context, &mut partition.memory, &mut poisoned))?;
+        Ok((changes, poisoned))
     }
 
     #[expect(clippy::cast_precision_loss, reason = "a batch has far fewer than 2^52 events")]

@@ -81,6 +81,26 @@ impl Copy {
         Row { bytes: &mut self.last, missing: self.columns }
     }
 
+    /// Takes another's rows of the same statement behind its own.
+    pub fn append(&mut self, other: Self) {
+        debug_assert_eq!(self.statement, other.statement);
+        if self.rows == 0 {
+            *self = other;
+            return;
+        }
+        let mut blocks = other.full;
+        blocks.push(other.last);
+        for (index, block) in blocks.into_iter().enumerate() {
+            // A header stands at the beginning alone.
+            let rows = if index == 0 { block.get(HEADER.len()..).unwrap_or_default() } else { &block };
+            if self.last.len() + rows.len() > BLOCK_BYTES {
+                self.full.push(std::mem::take(&mut self.last));
+            }
+            self.last.extend_from_slice(rows);
+        }
+        self.rows += other.rows;
+    }
+
     /// Sends all rows; without any, nothing. The statement's names are looked for in the build's own schema.
     pub async fn send(mut self, tx: &mut PgTransaction<'_>) -> Result<u64, sqlx::Error> {
         if self.rows == 0 {
@@ -265,6 +285,26 @@ mod tests {
         assert!(rows.full.len() >= 2, "{} blocks", rows.full.len());
         let bytes: usize = rows.full.iter().map(Vec::len).sum::<usize>() + rows.last.len();
         assert_eq!(bytes, HEADER.len() + 10 * (2 + 4 + text.len()));
+    }
+
+    #[test]
+    fn joined_rows_are_what_one_would_have_written() {
+        let rows = |texts: &[&str]| {
+            let mut rows = Copy::new("copy t (a) from stdin (format binary)", 1);
+            for text in texts {
+                rows.row().text(text);
+            }
+            rows
+        };
+        let bytes = |rows: &Copy| rows.full.iter().chain([&rows.last]).flatten().copied().collect::<Vec<_>>();
+        let long = "x".repeat(BLOCK_BYTES);
+        let all = ["a", "b", &long, "c", "d"];
+        for split in 0..=all.len() {
+            let mut joined = rows(&all[..split]);
+            joined.append(rows(&[]));
+            joined.append(rows(&all[split..]));
+            assert_eq!((joined.rows(), bytes(&joined)), (5, bytes(&rows(&all))), "split at {split}");
+        }
     }
 
     #[test]

@@ -56,6 +56,11 @@ impl Staged {
         self.rows.rows()
     }
 
+    /// Takes another's rows of the same staging table behind its own. Both together must still hold a key once.
+    pub fn append(&mut self, other: Self) {
+        self.rows.append(other.rows);
+    }
+
     /// Merges all rows; without any, nothing.
     pub async fn send(self, tx: &mut PgTransaction<'_>) -> Result<(), sqlx::Error> {
         if self.rows.is_empty() {

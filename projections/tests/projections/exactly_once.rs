@@ -35,6 +35,28 @@ async fn two_that_each_own_everything_fold_each_record_once() {
     .await;
 }
 
+/// Each row of offsets tells by which transaction it was written last.
+#[tokio::test(flavor = "multi_thread")]
+async fn while_it_keeps_up_partitions_share_a_transaction() {
+    on_a_bench(12, async |bench| {
+        let mut households = Households::new(5, 60);
+        let running = bench.start(Ownership::Everything);
+        for _ in 0..10 {
+            bench.append(&households.events(200)).await;
+            bench.folded().await;
+        }
+        agrees(bench).await;
+        let transactions: i64 =
+            sqlx::query_scalar("select count(distinct xmin::text) from pulsegate.projection_offsets")
+                .fetch_one(&bench.pool)
+                .await
+                .unwrap();
+        assert!(transactions < 12, "12 partitions were moved by {transactions} transactions");
+        running.stop().await;
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_at_any_point_again_and_again_it_loses_and_doubles_nothing() {
     on_a_bench(3, async |bench| {

@@ -10,6 +10,7 @@ mod households;
 mod licensing;
 mod parking;
 mod poison;
+mod policy_try;
 mod reads;
 mod rebuilds;
 mod rebuilt_reads;
@@ -19,6 +20,9 @@ mod services;
 mod sinks;
 mod splits;
 mod statements;
+#[path = "../../../domain/tests/domain/straight_line.rs"]
+#[allow(dead_code, reason = "the domain's own tests ask it more")]
+mod straight_line;
 mod switching;
 mod tally;
 mod viewers;

@@ -23,12 +23,13 @@ const README: &str = include_str!("../../../templates/service/readme");
 const CI: &str = ".ci/run";
 
 /// The files that need no more than names.
-const PLAIN: [(&str, &str); 6] = [
+const PLAIN: [(&str, &str); 7] = [
     ("src/main.rs", include_str!("../../../templates/service/main.rs")),
     ("src/lib.rs", include_str!("../../../templates/service/lib.rs")),
     (".gitignore", include_str!("../../../templates/service/gitignore")),
     (".dockerignore", include_str!("../../../templates/service/dockerignore")),
     (CI, include_str!("../../../templates/service/ci-run")),
+    ("stack.yaml", include_str!("../../../templates/service/stack.yaml")),
     ("rustfmt.toml", include_str!("../../../templates/service/rustfmt.toml")),
 ];
 

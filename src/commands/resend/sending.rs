@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use anyhow::{Context as _, bail};
 use chrono::Utc;
 use pulsegate_domain::account::{Account, Rejection, check_at_door};
+use pulsegate_domain::catalog::Catalog;
 use pulsegate_domain::event::{ClickstreamEvent, PlaybackEvent};
 use pulsegate_domain::ids::AccountId;
 use pulsegate_domain::time::Timestamp;
@@ -75,9 +76,9 @@ impl Sender {
             Request::Heartbeat { heartbeat, mut refused } => {
                 let account = self.account(&heartbeat.account_id, &mut outgoing.accounts).await?;
                 let known = account.open_session(heartbeat.session_id).map(Known::from);
-                let event =
-                    self.catalog.read(|catalog| PlaybackEvent::Heartbeat(stamp::heartbeat(heartbeat, catalog, known)));
                 let now = Timestamp::from(Utc::now());
+                let stamped = |catalog: &Catalog| stamp::heartbeat(heartbeat, catalog, known, now);
+                let event = PlaybackEvent::Heartbeat(self.catalog.read(stamped));
                 match check_at_door(account, &event, now, &self.catalog.policies()) {
                     Ok(()) => outgoing.push(claim, false, envelope::playback(&event, &origin)),
                     Err(rejection) => {

@@ -1,7 +1,10 @@
 //! `PUT /v1/titles/{id}`, `/v1/rights-holders/{id}`, `/v1/contracts/{id}`, `…/entitlement`
 
-use pulsegate_domain::event::{ContractRegistered, EntitlementChanged, RightsHolderRegistered, TitleRegistered};
+use pulsegate_domain::event::{
+    ContractRegistered, EntitlementChanged, MAX_STREAMS_PER_ACCOUNT, RightsHolderRegistered, TitleRegistered,
+};
 use pulsegate_domain::ids::{AccountId, ContentKind, ContractId, PolicyName, RightsHolderId, Territory, TitleId};
+use pulsegate_domain::policy::LIMIT_MAX;
 
 use crate::json::field::{Day, Integer, List, Name};
 use crate::json::read_body;
@@ -10,6 +13,8 @@ use crate::problems::BodyError;
 
 /// Most titles that one contract names.
 pub(super) const CONTRACT_TITLES_MAX: usize = 10_000;
+/// The largest cap on an account's streams, as of a policy's rule.
+const CAP_MAX: u64 = LIMIT_MAX as u64;
 /// Every pair of letters.
 const TERRITORIES_MAX: usize = 676;
 
@@ -65,6 +70,8 @@ pub fn parse_contract(id: ContractId, body: &[u8]) -> Result<ContractRegistered,
         let valid_from = reader.required::<Day>("valid_from");
         let valid_until = reader.optional::<Day>("valid_until");
         let view_threshold_ms = reader.optional::<Integer>("view_threshold_ms");
+        // It stays among the terms, where it is read from.
+        let cap = reader.optional::<Integer<CAP_MAX>>(MAX_STREAMS_PER_ACCOUNT);
         if let (Some(from), Ok(Some(until))) = (valid_from, valid_until)
             && until < from
         {
@@ -74,6 +81,7 @@ pub fn parse_contract(id: ContractId, body: &[u8]) -> Result<ContractRegistered,
             .others(CONTRACT_FIELDS)
             .map(|(name, raw)| Some((name.to_owned(), serde_json::from_str(raw).ok()?)))
             .collect::<Option<_>>();
+        cap.ok()?;
         Some(ContractRegistered {
             contract_id: id,
             rights_holder_id: rights_holder_id?,
@@ -117,6 +125,22 @@ mod tests {
             contract(&body("2026-01-01")),
             Err("invalid: /valid_until must not be before valid_from".to_owned())
         );
+    }
+
+    #[test]
+    fn a_cap_is_a_count() {
+        let body =
+            |cap| format!(r#"{{"rights_holder_id":"r","valid_from":"2026-01-02","max_streams_per_account":{cap}}}"#);
+        assert_eq!(contract(&body("2")).unwrap().max_streams_per_account(), Some(2));
+        assert_eq!(contract(&body("0")).unwrap().max_streams_per_account(), Some(0));
+        assert_eq!(contract(&body("null")).unwrap().max_streams_per_account(), None);
+        for wrong in ["-1", "1.5", "\"2\"", "10001"] {
+            assert_eq!(
+                contract(&body(wrong)),
+                Err("invalid: /max_streams_per_account must be an integer of 0-10000".to_owned()),
+                "{wrong}"
+            );
+        }
     }
 
     #[test]

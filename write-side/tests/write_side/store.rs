@@ -25,7 +25,10 @@ fn start(account: &AccountId) -> (SessionId, PlaybackEvent) {
     let session = new_session_id();
     let body = format!(r#"{{"device_id":"{session}","title_id":"t"}}"#);
     let request = parse_start(account.clone(), body.as_bytes()).unwrap();
-    (session, PlaybackEvent::Started(stamp::started(request, session, &Catalog::default(), None)))
+    (
+        session,
+        PlaybackEvent::Started(stamp::started(request, session, &Catalog::default(), None, Timestamp::from_millis(0))),
+    )
 }
 
 async fn append(log: &EventLog, event: &PlaybackEvent) -> Appended {
@@ -98,8 +101,13 @@ async fn an_account_goes_through_the_seams_own_repository() {
     let (account, _) = neighbours(&store);
     let policies = Arc::new(PolicySet::default());
     let place = Place { offset: 0, at: Timestamp::from_millis(0) };
-    let placed =
-        |event| PlacedEvent { id: uuid::Uuid::now_v7().to_string(), event, place, policies: Arc::clone(&policies) };
+    let placed = |event| PlacedEvent {
+        id: uuid::Uuid::now_v7().to_string(),
+        source: String::new(),
+        event,
+        place,
+        policies: Arc::clone(&policies),
+    };
     let (session, event) = start(&account);
     let events = vec![placed(event), placed(start(&account).1)];
     assert_eq!(store.append(account.clone(), Expected::Any, events).await.unwrap(), 2);
@@ -134,6 +142,7 @@ async fn only_another_version_is_a_conflict_and_nothing_is_removed() {
 
     let foreign = PlacedEvent {
         id: uuid::Uuid::now_v7().to_string(),
+        source: String::new(),
         event: start(&neighbour).1,
         place: Place { offset: 0, at: Timestamp::from_millis(0) },
         policies: Arc::new(PolicySet::default()),

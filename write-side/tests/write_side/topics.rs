@@ -52,3 +52,18 @@ async fn another_partition_count_later_is_refused() {
     let error = ensure_topics(&LogSettings { partitions: 4, ..settings }).await.unwrap_err();
     assert_eq!(error.to_string().matches("has 3 partitions, not 4").count(), 3, "{error}");
 }
+
+#[tokio::test]
+async fn who_signs_in_by_role_makes_no_topics_and_counts_those_that_are_there() {
+    let settings = settings();
+    let mut by_role = settings.clone();
+    pulsegate_access::kafka::configure(&mut by_role.client, "eu-central-1");
+    let error = ensure_topics(&by_role).await.unwrap_err();
+    let TopicsError::Missing(missing) = error else { panic!("{error}") };
+    assert_eq!(missing.len(), 4);
+    ensure_topics(&settings).await.unwrap();
+    ensure_topics(&by_role).await.unwrap();
+    let error = ensure_topics(&LogSettings { partitions: 4, ..by_role }).await.unwrap_err();
+    let TopicsError::Mismatch(mismatches) = error else { panic!("{error}") };
+    assert_eq!(mismatches.len(), 3, "{mismatches:?}");
+}

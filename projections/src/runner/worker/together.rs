@@ -1,0 +1,101 @@
+//! A whole round in one transaction.
+//!
+//! While a build keeps up, each of its partitions has a few records a round: a transaction for each would cost the
+//! database more than its rows. What is unusual (poison, a partition that moved or is held, trouble of any kind) is
+//! left to the partitions' own transactions, which know what to do about it.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use super::{BatchError, Borrowed, CONNECT_MAX, Partition, Projection, Sorted, Worker, bounded, offsets, uncaught};
+use crate::runner::Record;
+
+impl<P: Projection> Worker<P> {
+    /// Folds the next records of several partitions and commits them all at once.
+    ///
+    /// `false`: nothing of it is known to be written, and each partition is to be folded by itself.
+    pub(crate) async fn commit_together(&self, round: &mut [(&mut Partition<P::Memory>, &[Record])]) -> bool {
+        let begun = Instant::now();
+        let Some(sorted) = self.sort_together(round) else { return false };
+        let mut contexts = Vec::with_capacity(sorted.len());
+        for one in &sorted {
+            contexts.push(self.projection.prepare(&one.batch).await);
+        }
+        match bounded(self.batch_max, self.transact_together(round, &sorted, &contexts)).await {
+            Ok(true) => {
+                for ((partition, _), one) in round.iter_mut().zip(&sorted) {
+                    partition.position = one.batch.ends_at;
+                }
+                self.count(sorted.iter().map(|one| one.batch.events.len()).sum(), 0, begun);
+                true
+            }
+            refused => {
+                if let Err(error) = refused {
+                    tracing::debug!(build = %self.build, %error, "a round is folded partition by partition");
+                }
+                // Memory may be ahead of the database now.
+                for (partition, _) in round {
+                    partition.memory = P::Memory::default();
+                }
+                false
+            }
+        }
+    }
+
+    /// Reads the records; `None` if there is anything but events to be folded.
+    fn sort_together(&self, round: &[(&mut Partition<P::Memory>, &[Record])]) -> Option<Vec<Sorted<P::Event>>> {
+        let sort = |(partition, records): &(&mut Partition<P::Memory>, &[Record])| {
+            let (source, from) = (partition.source, partition.position);
+            if !partition.waiting.is_empty() {
+                return None;
+            }
+            let rest = &records[records.partition_point(|record| record.offset < from.next_offset)..];
+            let none = BTreeMap::new();
+            let read =
+                uncaught(|| Sorted::read(&self.projection, source, from, rest, &partition.waiting, &none)).ok()?;
+            read.filter(|sorted| sorted.letters.is_empty())
+        };
+        if self.unlogged { None } else { round.iter().map(sort).collect() }
+    }
+
+    async fn transact_together(
+        &self,
+        round: &mut [(&mut Partition<P::Memory>, &[Record])],
+        sorted: &[Sorted<P::Event>],
+        contexts: &[P::Context],
+    ) -> Result<bool, BatchError> {
+        let mut connection = Borrowed(Some(bounded(CONNECT_MAX, self.pool.acquire()).await?));
+        let mut tx = connection.begin().await?;
+        let ways: Vec<_> = round
+            .iter()
+            .zip(sorted)
+            .map(|((partition, _), one)| (partition.source, partition.position, one.batch.ends_at))
+            .collect();
+        let moved = offsets::advance_together(&mut tx, &self.build, &ways).await?;
+        let as_known = |partition: &Partition<P::Memory>| {
+            let interventions = moved.get(&partition.source).copied();
+            interventions.is_some() && interventions == partition.interventions
+        };
+        let mut is_usual = round.iter().all(|(partition, _)| as_known(partition));
+        if is_usual {
+            let mut changes = Vec::<P::Changes>::new();
+            for (((partition, _), one), context) in round.iter_mut().zip(sorted).zip(contexts) {
+                let (more, poisoned) = self.changes(partition, one, context, &mut tx).await?;
+                is_usual &= poisoned.is_empty();
+                let apart = match changes.last_mut() {
+                    Some(all) => self.projection.join(all, more),
+                    None => Some(more),
+                };
+                changes.extend(apart);
+            }
+            if is_usual {
+                for joined in changes {
+                    self.projection.flush(joined, &mut tx).await?;
+                }
+            }
+        }
+        if is_usual { tx.commit().await } else { tx.rollback().await }?;
+        connection.give_back();
+        Ok(is_usual)
+    }
+}
