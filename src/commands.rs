@@ -5,6 +5,7 @@
 mod dead_letters;
 mod decisions;
 mod events;
+mod import;
 mod new;
 mod policies;
 mod projection;
@@ -72,6 +73,12 @@ enum Command {
     /// Reports: what is owed for, what people did
     #[command(subcommand)]
     Report(report::ReportCommand),
+    /// Titles
+    #[command(subcommand)]
+    Titles(import::TitlesCommand),
+    /// Contracts with rights holders
+    #[command(subcommand)]
+    Contracts(import::ContractsCommand),
     /// Viewers over HTTP, seeded, with misbehaving players
     Simulate(SimulateArgs),
     /// A new projection, or a new service
@@ -123,6 +130,8 @@ async fn dispatch(command: Command, config: Config) -> anyhow::Result<ExitCode> 
         Command::Decisions(command) => decisions::run(&config, command).await,
         Command::Policies(command) => policies::run(&config, command).await,
         Command::Report(command) => report::run(&config, command).await,
+        Command::Titles(command) => import::titles(&config, command).await,
+        Command::Contracts(command) => import::contracts(&config, command).await,
         Command::Simulate(args) => {
             let report = simulate::run(args, telemetry::stop_signal()).await?;
             Ok(if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -7,10 +7,12 @@ use std::sync::{Arc, OnceLock};
 use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
 use axum::response::Response;
 use bytes::Bytes;
+use http::HeaderMap;
 use http::request::Parts;
 use pulsegate_domain::ids::{AccountId, InvalidId, SessionId};
 
 use crate::body::{self, MediaType};
+use crate::playback::Expected;
 use crate::problem::{Problem, ProblemKind};
 use crate::state::ApiState;
 
@@ -28,6 +30,12 @@ impl PathIds {
     /// `{session}`
     pub(crate) fn session(&self) -> Result<SessionId, Problem> {
         self.read("session", "/session_id")
+    }
+
+    /// A parameter that is no id; `pointer` is the field that it stands for.
+    pub(crate) fn parsed<T: FromStr<Err: Display>>(&self, name: &str, pointer: &str) -> Result<T, Problem> {
+        let text = self.0.iter().find(|(key, _)| *key == name).map_or("", |(_, text)| text);
+        text.parse().map_err(|error| Problem::invalid_field(pointer, format!("{error} (in the path)")))
     }
 
     /// Any other parameter; `pointer` is the field that it stands for.
@@ -126,6 +134,49 @@ async fn checked(
     .map_err(Problem::into_response)
 }
 
+/// Which version a change is made from, as `If-Match` or `If-None-Match` says.
+pub(crate) struct Precondition(pub(crate) Option<Expected>);
+
+impl Precondition {
+    fn read(headers: &HeaderMap) -> Result<Option<Expected>, Problem> {
+        let one = |name: &'static str, pointer: &'static str| {
+            let mut values = headers.get_all(name).iter();
+            let value = values.next().map(|value| value.to_str().unwrap_or_default());
+            if values.next().is_some() {
+                return Err(Problem::invalid_field(pointer, "must stand in the headers once"));
+            }
+            Ok(value)
+        };
+        match (one("if-match", "/If-Match")?, one("if-none-match", "/If-None-Match")?) {
+            (None, None) => Ok(None),
+            (Some("*"), None) => Ok(Some(Expected::Any)),
+            (Some(tag), None) => {
+                let version = tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"')?.parse().ok());
+                let version = version.ok_or_else(|| {
+                    Problem::invalid_field(
+                        "/If-Match",
+                        "must be * or a version as ETag says it, e.g. \"3\" (in the headers)",
+                    )
+                })?;
+                Ok(Some(Expected::Version(version)))
+            }
+            (None, Some("*")) => Ok(Some(Expected::None)),
+            (None, Some(_)) => Err(Problem::invalid_field("/If-None-Match", "must be * (in the headers)")),
+            (Some(_), Some(_)) => {
+                Err(Problem::invalid_field("/If-Match", "must not stand beside If-None-Match (in the headers)"))
+            }
+        }
+    }
+}
+
+impl FromRequestParts<ApiState> for Precondition {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &ApiState) -> Result<Self, Problem> {
+        Self::read(&parts.headers).map(Self)
+    }
+}
+
 /// Reads one value of the query string: `None` where it is absent.
 pub(crate) fn query<T>(query: Option<&str>, name: &'static str) -> Result<Option<T>, Problem>
 where
@@ -206,6 +257,31 @@ mod tests {
         assert_eq!(look("as_of=1&as_of=1"), Err("/as_of must stand in the query once".into()));
         assert_eq!(look("as_of=%f"), Err("/as_of must be percent-encoded UTF-8 (in the query)".into()));
         assert_eq!(look("as_of=%ff"), Err("/as_of must be percent-encoded UTF-8 (in the query)".into()));
+    }
+
+    #[test]
+    fn a_version_is_asked_for_as_an_etag_says_it() {
+        let read = |pairs: &[(&'static str, &'static str)]| {
+            let pairs = pairs
+                .iter()
+                .map(|(name, value)| (http::HeaderName::from_static(name), http::HeaderValue::from_static(value)));
+            Precondition::read(&pairs.collect()).map_err(|problem| problem.errors()[0].pointer.clone())
+        };
+        assert_eq!(read(&[]), Ok(None));
+        assert_eq!(read(&[("if-match", "\"3\"")]), Ok(Some(Expected::Version(3))));
+        assert_eq!(read(&[("if-match", "*")]), Ok(Some(Expected::Any)));
+        assert_eq!(read(&[("if-none-match", "*")]), Ok(Some(Expected::None)));
+        for bad in ["3", "\"x\"", "W/\"3\"", "\"1\", \"2\"", ""] {
+            assert_eq!(read(&[("if-match", bad)]), Err("/If-Match".to_owned()), "{bad}");
+        }
+        assert_eq!(read(&[("if-none-match", "\"3\"")]), Err("/If-None-Match".to_owned()));
+        assert_eq!(read(&[("if-match", "*"), ("if-none-match", "*")]), Err("/If-Match".to_owned()));
+        let twice = [("if-match", "\"1\""), ("if-match", "\"2\"")];
+        let mut headers = HeaderMap::new();
+        for (name, value) in twice {
+            headers.append(http::HeaderName::from_static(name), http::HeaderValue::from_static(value));
+        }
+        assert!(Precondition::read(&headers).is_err());
     }
 
     #[test]

@@ -25,6 +25,7 @@ use crate::schema;
         (name = "ingest", description = "Many events at once, each standing for itself."),
         (name = "catalog", description = "Policies, entitlements, titles, rights holders, contracts."),
         (name = "reports", description = "What is owed for, and what people did, in figures."),
+        (name = "statements", description = "What is due to whom, closed so that it stands, and what is behind it."),
         (name = "operation", description = "How the service stands."),
     ),
     components(schemas(schema::Problem, schema::reports::Format, schema::reports::Resolution)),
@@ -92,9 +93,9 @@ mod tests {
     use pulsegate_domain::policy::Policy;
     use pulsegate_write_side::problems::BodyError;
     use pulsegate_write_side::request::{
-        parse_clickstream_batch, parse_contract, parse_entitlement, parse_evict, parse_heartbeat,
-        parse_heartbeat_batch, parse_policy, parse_rights_holder, parse_signal_batch, parse_start, parse_stop,
-        parse_title,
+        parse_clickstream_batch, parse_contract, parse_contract_end, parse_entitlement, parse_evict, parse_heartbeat,
+        parse_heartbeat_batch, parse_policy, parse_rights_holder, parse_signal_batch, parse_start, parse_statement,
+        parse_stop, parse_title,
     };
     use serde::de::DeserializeOwned;
     use serde_json::Value;
@@ -137,7 +138,8 @@ mod tests {
             &serde_json::json!({
                 "contract_id": "c", "rights_holder_id": "r", "title_ids": ["t"], "territories": ["DE"],
                 "valid_from": "2026-01-01", "valid_until": "2026-12-31", "view_threshold_ms": 1,
-                "max_streams_per_account": 1
+                "max_streams_per_account": 1,
+                "counting": {"views": "qualified"}, "payment": {"currency": "EUR", "per_view": "0.04"}
             }),
         );
         // The routes put an account and the rest of the place beside a decision.
@@ -212,6 +214,8 @@ mod tests {
         check_request("EntitlementBody", |body| parse_entitlement(account(), body).map(drop));
         check_request("TitleBody", |body| parse_title("t".parse().unwrap(), body).map(drop));
         check_request("RightsHolderBody", |body| parse_rights_holder("r".parse().unwrap(), body).map(drop));
+        check_request("StatementBody", |body| parse_statement(body).map(drop));
+        check_request("ContractEndBody", |body| parse_contract_end(body).map(drop));
         check_request("ContractBody", |body| parse_contract("c".parse().unwrap(), body).map(drop));
     }
 

@@ -39,7 +39,8 @@ use uuid::Uuid;
 use known::Known as KnownAccount;
 use provisional::Unheard;
 
-pub use answer::{AccountSessions, Answered, CommandError, Stamp, Started};
+pub use answer::{AccountSessions, Answered, CommandError, ContractVersion, Stamp, Started};
+pub use catalog::Expected;
 pub use ingest::{BatchOutcome, ItemRejected, SignalOutcome};
 pub use sightings::{LineRejected, LogOutcome};
 pub use waiting::{Following, News, WAIT_MAX};

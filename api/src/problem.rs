@@ -87,8 +87,12 @@ problems! {
     ConcurrencyLimitReached = "concurrency-limit-reached", CONFLICT, "Too many streams at once";
     /// A session has one device and one title.
     SessionMismatch = "session-mismatch", CONFLICT, "The session runs on another device or shows another title";
+    /// A statement is closed already, or not yet, or can't be closed as it is.
+    StatementRefused = "statement-refused", CONFLICT, "The statement can't be closed or restated so";
     /// An ended session never runs again.
     SessionEnded = "session-ended", GONE, "The session has ended";
+    /// It was changed since the asker looked at it.
+    VersionConflict = "version-conflict", PRECONDITION_FAILED, "It was changed since you looked at it";
     /// The body is too long, as sent or when decompressed.
     TooLarge = "too-large", PAYLOAD_TOO_LARGE, "The body is too large";
     /// The body is of a type, or in an encoding, that the route does not read.
@@ -271,6 +275,8 @@ const fn kind_of(error: &CommandError) -> ProblemKind {
         CommandError::SessionTooOld(_) => ProblemKind::SessionTooOld,
         CommandError::SequenceJump(_) => ProblemKind::SequenceJump,
         CommandError::SessionUnknown => ProblemKind::SessionUnknown,
+        CommandError::ContractUnknown(_) => ProblemKind::EntityUnknown,
+        CommandError::VersionConflict { .. } => ProblemKind::VersionConflict,
         CommandError::Invalid(_) => ProblemKind::Invalid,
         CommandError::Overloaded => ProblemKind::Overloaded,
         CommandError::Unavailable { .. } => ProblemKind::Unavailable,
@@ -291,7 +297,11 @@ impl From<CommandError> for Problem {
             }
             CommandError::Invalid(errors) => Self::invalid(errors),
             CommandError::Overloaded | CommandError::Unavailable { .. } => problem.retry_after(RETRY_AFTER_S),
-            CommandError::SequenceJump(_) | CommandError::SessionUnknown | CommandError::TooLarge => problem,
+            CommandError::SequenceJump(_)
+            | CommandError::SessionUnknown
+            | CommandError::ContractUnknown(_)
+            | CommandError::VersionConflict { .. }
+            | CommandError::TooLarge => problem,
         }
     }
 }
@@ -354,7 +364,9 @@ mod tests {
         408 request-timeout: The body did not arrive in time
         409 concurrency-limit-reached: Too many streams at once
         409 session-mismatch: The session runs on another device or shows another title
+        409 statement-refused: The statement can't be closed or restated so
         410 session-ended: The session has ended
+        412 version-conflict: It was changed since you looked at it
         413 too-large: The body is too large
         415 unsupported-media-type: The body is of an unsupported type
         416 range-not-satisfiable: The file has no such range

@@ -1,16 +1,23 @@
 //! The read models in the database, as the routes ask for them.
 
-use pulsegate_domain::ids::AccountId;
+use std::time::Duration;
+
+use chrono::Utc;
+use pulsegate_domain::ids::{AccountId, SessionId};
 use pulsegate_projections::active_sessions::{self, Before, DecisionRow};
 use pulsegate_projections::catalog_view::CatalogView;
 use pulsegate_projections::licensing::{self, Terms};
-use pulsegate_projections::live::ReadError;
+use pulsegate_projections::live::{AsOf, ReadError};
 use pulsegate_projections::provisional::{self, ListError, Settled, Wanted};
 use pulsegate_projections::reader::ReaderSettings;
+use pulsegate_projections::statements::{self, About, Agreements, Beats, Closed, Head, Listed, Rows, StatementError};
 use pulsegate_projections::{ProjectionStatus, clickstream};
 use sqlx::PgPool;
 
 use crate::problem::{Problem, ProblemKind, RETRY_AFTER_S};
+
+/// How long the catalog may take to be read to its end.
+const CATALOG_WAIT: Duration = Duration::from_secs(10);
 
 /// The database's side of the answers; cheap to clone.
 #[derive(Clone)]
@@ -53,6 +60,65 @@ impl Reads {
         licensing::report(&self.pool, question, terms).await.map_err(unreadable)
     }
 
+    /// The statements that were closed.
+    pub(crate) async fn statements(&self) -> Result<Vec<Listed>, Problem> {
+        statements::list(&self.pool).await.map_err(refused)
+    }
+
+    /// A statement: as it was closed or restated last, as of a revision, or as it is now.
+    pub(crate) async fn statement(
+        &self,
+        about: &About,
+        revision: Option<u32>,
+        catalog: &CatalogView,
+    ) -> Result<(Head, Rows), Problem> {
+        if revision != Some(0)
+            && let Some(kept) = statements::find(&self.pool, about, revision).await.map_err(refused)?
+        {
+            return Ok(kept);
+        }
+        if let Some(revision) = revision.filter(|revision| *revision > 0) {
+            return Err(refused(StatementError::NoRevision(about.period.to_string(), revision)));
+        }
+        let made = statements::provisional(&self.pool, about, async || agreements(catalog, false).await).await;
+        let statement = made.map_err(refused)?;
+        Ok((statement.head, Rows::of(statement.rows)))
+    }
+
+    /// What one revision of a statement added.
+    pub(crate) async fn statement_added(&self, about: &About, revision: u32) -> Result<(Head, Rows), Problem> {
+        let kept = statements::added(&self.pool, about, revision).await.map_err(refused)?;
+        kept.ok_or_else(|| refused(StatementError::NoRevision(about.period.to_string(), revision)))
+    }
+
+    /// Closes a statement.
+    pub(crate) async fn close(&self, about: &About, early: bool, catalog: &CatalogView) -> Result<Closed, Problem> {
+        let agreements = async || agreements(catalog, true).await;
+        statements::close(&self.pool, about, agreements, Utc::now(), early).await.map_err(refused)
+    }
+
+    /// Restates a closed statement; `None` where nothing changed.
+    pub(crate) async fn restate(&self, about: &About, catalog: &CatalogView) -> Result<Option<Closed>, Problem> {
+        let agreements = async || agreements(catalog, true).await;
+        statements::restate(&self.pool, about, agreements, Utc::now()).await.map_err(refused)
+    }
+
+    /// The sessions behind a row.
+    pub(crate) async fn sessions_behind(
+        &self,
+        question: &statements::SessionsQuestion,
+        catalog: &CatalogView,
+    ) -> Result<(Vec<statements::SessionBehind>, Vec<AsOf>), Problem> {
+        let agreements = agreements(catalog, false).await.ok_or_else(|| refused(StatementError::CatalogAway))?;
+        statements::sessions_behind(&self.pool, question, &agreements).await.map_err(refused)
+    }
+
+    /// A session's records in the log.
+    pub(crate) async fn beats(&self, account: &AccountId, session: SessionId) -> Result<Beats, Problem> {
+        let beats = statements::beats(&self.pool, &self.log, account, session).await.map_err(refused)?;
+        beats.ok_or_else(|| Problem::new(ProblemKind::SessionUnknown, "licensing knows no such session"))
+    }
+
     /// How many clickstream events there were.
     pub(crate) async fn clickstream_counts(
         &self,
@@ -89,6 +155,34 @@ impl Reads {
     /// How every projection stands.
     pub(crate) async fn projections(&self) -> Result<Vec<ProjectionStatus>, Problem> {
         pulsegate_projections::status(&self.pool, &self.log.client, &self.log.topics).await.map_err(away)
+    }
+}
+
+/// What was agreed on, as this node has read it; with `wait` at least as far as the catalog goes now.
+async fn agreements(catalog: &CatalogView, wait: bool) -> Option<Agreements> {
+    if !catalog.is_whole() || wait && !catalog.caught_up(CATALOG_WAIT).await {
+        return None;
+    }
+    Some(catalog.read_at(Agreements::of))
+}
+
+fn refused(error: StatementError) -> Problem {
+    let detail = error.to_string();
+    match error {
+        StatementError::Read(error) => unreadable(error),
+        StatementError::OldLicensing
+        | StatementError::NothingLive
+        | StatementError::CatalogAway
+        | StatementError::LogAway(_)
+        | StatementError::Backwards
+        | StatementError::Behind => Problem::new(ProblemKind::Unavailable, detail).retry_after(RETRY_AFTER_S),
+        StatementError::ClosedAlready(_)
+        | StatementError::NotClosed(_)
+        | StatementError::TooEarly(..)
+        | StatementError::Incomplete(_) => Problem::new(ProblemKind::StatementRefused, detail),
+        StatementError::NoRevision(..) => Problem::new(ProblemKind::NotFound, detail),
+        StatementError::TooLong => Problem::invalid_field("/period", detail),
+        StatementError::Kept(_) => Problem::internal(&detail),
     }
 }
 

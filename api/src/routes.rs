@@ -15,6 +15,7 @@ mod reports;
 mod rights_holders;
 mod sessions;
 mod signals;
+mod statements;
 mod titles;
 
 use axum::Router;
@@ -81,6 +82,7 @@ fn asking() -> OpenApiRouter<ApiState> {
         .merge(contracts::routes())
         .merge(projections::routes())
         .merge(reports::routes())
+        .merge(statements::routes())
         .merge(clickstream::asking())
         .merge(live::routes())
         .merge(cluster::routes())

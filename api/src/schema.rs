@@ -15,6 +15,7 @@ pub(crate) mod cluster;
 pub(crate) mod projections;
 pub(crate) mod reports;
 pub(crate) mod requests;
+pub(crate) mod statements;
 
 /// What kind of device plays.
 #[derive(ToSchema)]

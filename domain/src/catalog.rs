@@ -9,6 +9,7 @@ use chrono::NaiveDate;
 
 use caps::Caps;
 
+use crate::contract::Contract;
 use crate::event::{CatalogEvent, ContractRegistered, RightsHolderRegistered, TitleRegistered};
 use crate::ids::{AccountId, ContractId, PolicyName, RightsHolderId, Territory, TitleId};
 use crate::policy::{Policy, PolicySet};
@@ -20,7 +21,7 @@ pub struct Catalog {
     entitlements: HashMap<AccountId, PolicyName>,
     titles: HashMap<TitleId, TitleRegistered>,
     rights_holders: HashMap<RightsHolderId, RightsHolderRegistered>,
-    contracts: HashMap<ContractId, ContractRegistered>,
+    contracts: HashMap<ContractId, Contract>,
     caps: Caps,
 }
 
@@ -36,8 +37,20 @@ impl Catalog {
                 self.rights_holders.insert(holder.rights_holder_id.clone(), holder);
             }
             CatalogEvent::ContractRegistered(contract) => {
-                self.caps.register(&contract);
-                self.contracts.insert(contract.contract_id.clone(), contract);
+                let id = contract.contract_id.clone();
+                self.contracts.entry(id.clone()).or_default().register(contract);
+                self.cap_by(&id);
+            }
+            CatalogEvent::ContractAmended(amended) => {
+                let id = amended.contract.contract_id.clone();
+                self.contracts.entry(id.clone()).or_default().amend(amended);
+                self.cap_by(&id);
+            }
+            CatalogEvent::ContractEnded(ended) => {
+                if let Some(contract) = self.contracts.get_mut(&ended.contract_id) {
+                    contract.end(&ended);
+                    self.cap_by(&ended.contract_id);
+                }
             }
             CatalogEvent::PolicyPublished(policy) => {
                 // Cloned only when a fold still holds the set: publishing is rare, looking up is not.
@@ -46,6 +59,13 @@ impl Catalog {
             CatalogEvent::EntitlementChanged(change) => {
                 self.entitlements.insert(change.account_id, change.policy);
             }
+        }
+    }
+
+    /// Takes up what a contract says now of how many may watch.
+    fn cap_by(&mut self, id: &ContractId) {
+        if let Some(current) = self.contracts.get(id).and_then(Contract::current) {
+            self.caps.register(current);
         }
     }
 
@@ -101,21 +121,32 @@ impl Catalog {
         self.titles.get(id)
     }
 
+    /// Every title, in no order.
+    pub fn titles(&self) -> impl Iterator<Item = &TitleRegistered> {
+        self.titles.values()
+    }
+
     /// A rights holder.
     #[must_use]
     pub fn rights_holder(&self, id: &RightsHolderId) -> Option<&RightsHolderRegistered> {
         self.rights_holders.get(id)
     }
 
-    /// A contract.
+    /// A contract, as it is now.
     #[must_use]
     pub fn contract(&self, id: &ContractId) -> Option<&ContractRegistered> {
-        self.contracts.get(id)
+        self.contracts.get(id)?.current()
     }
 
-    /// Every contract, in no order.
+    /// A contract with all of its versions.
+    #[must_use]
+    pub fn contract_versions(&self, id: &ContractId) -> Option<&Contract> {
+        self.contracts.get(id).filter(|contract| contract.version() > 0)
+    }
+
+    /// Every contract as it is now, in no order.
     pub fn contracts(&self) -> impl Iterator<Item = &ContractRegistered> {
-        self.contracts.values()
+        self.contracts.values().filter_map(Contract::current)
     }
 }
 

@@ -18,8 +18,8 @@ use serde_json::value::RawValue;
 use thiserror::Error;
 
 pub use catalog::{
-    CatalogEvent, ContractRegistered, EntitlementChanged, MAX_STREAMS_PER_ACCOUNT, RightsHolderRegistered,
-    TitleRegistered,
+    CatalogEvent, ContractAmended, ContractEnded, ContractRegistered, EntitlementChanged, MAX_STREAMS_PER_ACCOUNT,
+    RightsHolderRegistered, TitleRegistered,
 };
 pub use clickstream::{ClickstreamEvent, Recorded, RecordedRef};
 pub use playback::{Evicted, Heartbeat, PlaybackEvent, Signal, Started, Stopped};
@@ -222,6 +222,8 @@ pub const KINDS: &[&str] = &[
     catalog::TITLE_REGISTERED,
     catalog::RIGHTS_HOLDER_REGISTERED,
     catalog::CONTRACT_REGISTERED,
+    catalog::CONTRACT_AMENDED,
+    catalog::CONTRACT_ENDED,
     catalog::POLICY_PUBLISHED,
     catalog::ENTITLEMENT_CHANGED,
     provisional::ANSWERED,

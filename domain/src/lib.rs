@@ -1,4 +1,4 @@
-//! The rules of pulsegate, pure: ids, events, policies, the account fold, watch time.
+//! The rules of pulsegate, pure: ids, events, policies, the account fold, watch time, contracts and what is due under them.
 //!
 //! Everything here is a function of its arguments. No I/O, no clock, no randomness, no async
 //! beyond the signature that the `eventually` seam demands: `clippy.toml` beside this crate bans
@@ -6,8 +6,10 @@
 
 pub mod account;
 pub mod catalog;
+pub mod contract;
 pub mod event;
 pub mod ids;
+pub mod money;
 pub mod policy;
 pub mod time;
 pub mod topic;

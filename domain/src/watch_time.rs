@@ -14,7 +14,7 @@ pub use ranges::Ranges;
 
 use crate::account::SEQUENCE_JUMP_MAX;
 use crate::event::{Heartbeat, PlaybackEvent, Stopped};
-use crate::ids::{DeviceId, PlayerState, Territory, TitleId};
+use crate::ids::{DeviceClass, DeviceId, PlayerState, Territory, TitleId};
 use crate::time::Timestamp;
 
 /// By how much a device may report more time than passed (rule 2), in milliseconds.
@@ -37,6 +37,12 @@ pub struct WatchTime {
     phase: Phase,
     /// Where the newest counted heartbeat that said so was.
     territory: Territory,
+    /// On what kind of device, as the newest start or counted heartbeat said that did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    device_class: Option<DeviceClass>,
+    /// Where the first record was that said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    began_in: Option<Territory>,
     played: bool,
     watched_ms: u64,
     #[serde(default, skip_serializing_if = "Ranges::is_empty")]
@@ -93,6 +99,7 @@ struct Next {
     elapsed_ms: u64,
     position_ms: Option<u64>,
     territory: Territory,
+    device_class: Option<DeviceClass>,
 }
 
 impl Next {
@@ -111,7 +118,7 @@ impl Began {
     }
 }
 
-/// What was watched on one UTC day in one territory without leaving it.
+/// What was watched on one UTC day in one territory on one kind of device, without leaving it.
 ///
 /// Who leaves a territory and comes back on the same day gets a fact of its own: so the running total at the start of
 /// each says in which one any contract's threshold was reached.
@@ -121,6 +128,8 @@ pub struct Fact {
     pub day: NaiveDate,
     /// Where.
     pub territory: Territory,
+    /// On what.
+    pub device_class: DeviceClass,
     /// The session's watched time before this fact, in milliseconds.
     pub before_ms: u64,
     /// Watched time (rule 3), in milliseconds.
@@ -167,11 +176,13 @@ impl WatchTime {
             PlaybackEvent::Heartbeat(heartbeat) => self.heartbeat(heartbeat, at),
             PlaybackEvent::Stopped(stopped) => self.stopped(stopped, at),
             PlaybackEvent::Started(started) => {
-                self.is_of(&started.device_id, &started.title_id);
+                if self.is_of(&started.device_id, &started.title_id, started.territory) {
+                    self.device_class = started.device_class.or(self.device_class);
+                }
                 Growth::default()
             }
             PlaybackEvent::Signal(signal) => {
-                self.is_of(&signal.device_id, &signal.title_id);
+                self.is_of(&signal.device_id, &signal.title_id, signal.territory);
                 Growth::default()
             }
             // What an evicted player goes on to show is watched all the same (rule 1).
@@ -182,7 +193,7 @@ impl WatchTime {
     /// Takes up a heartbeat.
     pub fn heartbeat(&mut self, event: &Heartbeat, at: Timestamp) -> Growth {
         // Rule 1: one whose device or title isn't its session's is ignored.
-        if !self.is_of(&event.device_id, &event.title_id) {
+        if !self.is_of(&event.device_id, &event.title_id, event.territory) {
             return Growth::default();
         }
         let next = Next {
@@ -191,6 +202,7 @@ impl WatchTime {
             elapsed_ms: event.elapsed_ms,
             position_ms: Some(event.position_ms),
             territory: event.territory.unwrap_or(self.territory),
+            device_class: event.device_class.or(self.device_class),
         };
         let (began, accountable_ms, day, mut growth) = match self.phase {
             // Rule 1: after any stopped nothing counts.
@@ -213,11 +225,11 @@ impl WatchTime {
         if event.state == PlayerState::Playing && !self.played {
             self.played = true;
             growth.played = true;
-            let newest = self.fact(day, next.territory);
+            let newest = self.fact(day, &next);
             self.facts[newest].played = true;
             growth.fact = Some(self.facts_taken + newest);
         }
-        self.territory = next.territory;
+        (self.territory, self.device_class) = (next.territory, next.device_class);
         let last = Counted {
             at,
             sequence: event.sequence,
@@ -238,7 +250,14 @@ impl WatchTime {
             return Growth::default();
         };
         let (began, last) = (*began, *last);
-        let next = Next { at, age_ms: 0, elapsed_ms, position_ms: event.position_ms, territory: self.territory };
+        let next = Next {
+            at,
+            age_ms: 0,
+            elapsed_ms,
+            position_ms: event.position_ms,
+            territory: self.territory,
+            device_class: self.device_class,
+        };
         self.phase = Phase::Stopped;
         self.grow(&last, &next, began.accountable_ms(&last, &next), next.day().max(last.day))
     }
@@ -259,7 +278,7 @@ impl WatchTime {
         // Rule 2: what arrived late is shown apart.
         let aged_ms = if b.age_ms >= AGED_MS { watched_ms } else { 0 };
 
-        let newest = self.fact(day, b.territory);
+        let newest = self.fact(day, b);
         self.watched_ms = self.watched_ms.saturating_add(watched_ms);
         let fact = &mut self.facts[newest];
         fact.watched_ms = fact.watched_ms.saturating_add(watched_ms);
@@ -274,14 +293,17 @@ impl WatchTime {
         Growth { fact: Some(self.facts_taken + newest), watched_ms, aged_ms, content_ms, played: false }
     }
 
-    /// Where in `facts` the newest fact stands, which is of `day` and `territory`.
-    fn fact(&mut self, day: NaiveDate, territory: Territory) -> usize {
-        if self.facts.last().is_none_or(|fact| fact.day != day || fact.territory != territory) {
+    /// Where in `facts` the newest fact stands, which is of `day` and of where and on what `next` was.
+    fn fact(&mut self, day: NaiveDate, next: &Next) -> usize {
+        let (territory, device_class) = (next.territory, next.device_class.unwrap_or(DeviceClass::Other));
+        let is_of = |fact: &Fact| fact.day == day && fact.territory == territory && fact.device_class == device_class;
+        if !self.facts.last().is_some_and(is_of) {
             // Few sessions have a second one, and very many are kept in memory.
             self.facts.reserve_exact(1);
             self.facts.push(Fact {
                 day,
                 territory,
+                device_class,
                 before_ms: self.watched_ms,
                 watched_ms: 0,
                 aged_ms: 0,
@@ -294,10 +316,26 @@ impl WatchTime {
     }
 
     /// Whether a record is of this session's device and title; the first one says which these are.
-    fn is_of(&mut self, device_id: &DeviceId, title_id: &TitleId) -> bool {
+    fn is_of(&mut self, device_id: &DeviceId, title_id: &TitleId, territory: Option<Territory>) -> bool {
         let identity =
             self.identity.get_or_insert_with(|| Identity { device_id: device_id.clone(), title_id: title_id.clone() });
-        identity.device_id == *device_id && identity.title_id == *title_id
+        let is_of = identity.device_id == *device_id && identity.title_id == *title_id;
+        if is_of {
+            self.began_in = self.began_in.or(territory);
+        }
+        is_of
+    }
+
+    /// Where the session began, as its first record said that did.
+    #[must_use]
+    pub fn began_in(&self) -> Territory {
+        self.began_in.unwrap_or_default()
+    }
+
+    /// What was said of it beside its heartbeats' times: a record that changes nothing else may change this.
+    #[must_use]
+    pub const fn said(&self) -> (bool, Option<DeviceClass>, Option<Territory>) {
+        (self.identity.is_some(), self.device_class, self.began_in)
     }
 
     /// The title, once anything but a stop was heard.

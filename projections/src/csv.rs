@@ -2,6 +2,12 @@
 
 /// Adds a line of these fields.
 pub(crate) fn line<'a>(text: &mut String, fields: impl IntoIterator<Item = &'a str>) {
+    begin(text, fields);
+    text.push_str("\r\n");
+}
+
+/// Adds the first fields of a line; its numbers, which are no formula though one may begin with a minus, come after.
+pub(crate) fn begin<'a>(text: &mut String, fields: impl IntoIterator<Item = &'a str>) {
     for (index, field) in fields.into_iter().enumerate() {
         if index > 0 {
             text.push(',');
@@ -19,7 +25,6 @@ pub(crate) fn line<'a>(text: &mut String, fields: impl IntoIterator<Item = &'a s
             text.push_str(field);
         }
     }
-    text.push_str("\r\n");
 }
 
 #[cfg(test)]

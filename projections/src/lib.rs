@@ -23,6 +23,7 @@ pub mod rebuild;
 pub mod registry;
 pub mod runner;
 pub mod sinks;
+pub mod statements;
 pub mod switch;
 pub mod testing;
 pub mod verify;

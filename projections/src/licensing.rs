@@ -21,10 +21,10 @@ pub use reads::{OfPlays, OfRows, Question, ROWS_MAX, Report, Row, Totals, report
 pub use sessions::Sessions;
 pub use terms::Terms;
 
-/// This version.
+/// This version. The first had no class of device.
 pub static REGISTERED: Registered = Registered {
     name: "licensing",
-    version: 1,
+    version: 2,
     topics: &[Topic::Playback],
     ddl: include_str!("licensing/schema.sql"),
     indexes: include_str!("licensing/indexes.sql"),

@@ -1,14 +1,14 @@
 //! Reading the live tables of a projection as of one moment, with the offsets that they are as of.
 
 use pulsegate_domain::topic::Topic;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sqlx::{PgPool, PgTransaction, Postgres, Transaction};
 use thiserror::Error;
 
 use crate::registry::Registered;
 
 /// Up to where in a partition something is folded.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct AsOf {
     /// The topic, without the prefix.
     pub topic: String,

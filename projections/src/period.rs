@@ -1,4 +1,4 @@
-//! The period of a report: a month or a day, UTC.
+//! The period of a report: a month, a quarter or some days, UTC.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,7 +6,10 @@ use std::str::FromStr;
 use chrono::{Datelike as _, Months, NaiveDate};
 use thiserror::Error;
 
-/// Days that one report is about: `2026-10` or `2026-10-31`.
+/// Most days of one period.
+const DAYS_MAX: i64 = 366;
+
+/// Days that one report is about: `2026-10`, `2026-Q4`, `2026-10-31` or `2026-10-01--2026-10-15`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Period {
     name: String,
@@ -17,7 +20,10 @@ pub struct Period {
 
 /// Not a period.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("must be a month, YYYY-MM, or a day, YYYY-MM-DD, of the years 1970-9999")]
+#[error(
+    "must be a month, YYYY-MM, a quarter, YYYY-Q4, a day, YYYY-MM-DD, or at most 366 days, YYYY-MM-DD--YYYY-MM-DD, \
+     of the years 1970-9999"
+)]
 pub struct InvalidPeriod;
 
 impl Period {
@@ -43,9 +49,19 @@ impl FromStr for Period {
             let day: NaiveDate = text.parse().ok()?;
             ((1970..=9999).contains(&day.year()) && day.to_string() == text).then_some(day)
         };
-        let days = match text.len() {
-            10 => day(text).map(|day| (day, day)),
-            7 => day(&format!("{text}-01")).and_then(|first| Some((first, (first + Months::new(1)).pred_opt()?))),
+        let months = |first: &str, count: u32| {
+            day(&format!("{first}-01")).and_then(|first| Some((first, (first + Months::new(count)).pred_opt()?)))
+        };
+        let days = match (text.len(), text.as_bytes()) {
+            (10, _) => day(text).map(|day| (day, day)),
+            (7, [.., b'-', b'Q', quarter @ b'1'..=b'4']) => {
+                months(&format!("{}-{:02}", &text[..4], (quarter - b'1') * 3 + 1), 3)
+            }
+            (7, _) => months(text, 1),
+            (22, _) => text
+                .split_once("--")
+                .and_then(|(first, last)| Some((day(first)?, day(last)?)))
+                .filter(|(first, last)| first < last && (*last - *first).num_days() < DAYS_MAX),
             _ => None,
         };
         let (first, last) = days.ok_or(InvalidPeriod)?;
@@ -64,12 +80,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn is_a_month_or_a_day() {
+    fn is_a_month_a_quarter_or_some_days() {
         let days = |text: &str| text.parse().map(|Period { first, last, .. }| (first.to_string(), last.to_string()));
         assert_eq!(days("2026-10"), Ok(("2026-10-01".into(), "2026-10-31".into())));
         assert_eq!(days("2024-02"), Ok(("2024-02-01".into(), "2024-02-29".into())));
         assert_eq!(days("9999-12"), Ok(("9999-12-01".into(), "9999-12-31".into())));
         assert_eq!(days("2026-10-31"), Ok(("2026-10-31".into(), "2026-10-31".into())));
+        assert_eq!(days("2026-Q4"), Ok(("2026-10-01".into(), "2026-12-31".into())));
+        assert_eq!(days("2024-Q1"), Ok(("2024-01-01".into(), "2024-03-31".into())));
+        assert_eq!(days("2026-10-01--2026-10-15"), Ok(("2026-10-01".into(), "2026-10-15".into())));
+        assert_eq!(days("2024-01-01--2024-12-31"), Ok(("2024-01-01".into(), "2024-12-31".into())));
+        for bad in [
+            "2026-Q5",
+            "2026-Q0",
+            "2026-q1",
+            "2026-10-02--2026-10-01",
+            "2026-10-01--2026-10-01",
+            "2026-01-01--2027-01-02",
+            "é026-Q1",
+        ] {
+            assert_eq!(bad.parse::<Period>(), Err(InvalidPeriod), "{bad}");
+        }
         for bad in ["", "2026", "2026-13", "2026-1", "2026-02-30", "1969-12", "2026-10-1", "+026-10", "2026-10-31 "] {
             assert_eq!(bad.parse::<Period>(), Err(InvalidPeriod), "{bad}");
         }

@@ -1,22 +1,24 @@
 //! `pulsegate report`: what is owed for, and what people did, in figures.
 
+mod show;
+mod statement;
+
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
-use comfy_table::presets::UTF8_BORDERS_ONLY;
-use comfy_table::{CellAlignment, Table};
 use pulsegate_domain::ids::{RightsHolderId, Territory};
 use pulsegate_projections::catalog_view::CatalogView;
 use pulsegate_projections::clickstream::{self, Counts, CountsQuestion, Resolution};
 use pulsegate_projections::licensing::{self, Question, Report, Terms};
-use pulsegate_projections::live::AsOf;
 use pulsegate_projections::period::Period;
 use serde::Serialize;
 
 use super::serve;
 use crate::config::Config;
+use show::{hours, table};
+use statement::{CloseArgs, RestateArgs, StatementArgs, VerifyArgs};
 
 /// How long the catalog may take to be read.
 const CATALOG_WAIT: Duration = Duration::from_secs(30);
@@ -25,7 +27,7 @@ const CATALOG_WAIT: Duration = Duration::from_secs(30);
 pub(crate) enum ReportCommand {
     /// What is owed for: a row for each contract, title and territory
     Licensing {
-        /// A month, 2026-10, or a day, 2026-10-31 (UTC)
+        /// A month, 2026-10, a quarter, 2026-Q4, a day, 2026-10-31, or days, 2026-10-01--2026-10-15 (UTC)
         #[arg(long)]
         period: Period,
         /// Only what is owed to one
@@ -39,7 +41,7 @@ pub(crate) enum ReportCommand {
     },
     /// How many clickstream events of each name the log took in
     Clickstream {
-        /// A month, 2026-10, or a day, 2026-10-31 (UTC)
+        /// A month, 2026-10, a quarter, 2026-Q4, a day, 2026-10-31, or days, 2026-10-01--2026-10-15 (UTC)
         #[arg(long)]
         period: Period,
         /// minute, hour or day; what suits the period where absent
@@ -50,6 +52,20 @@ pub(crate) enum ReportCommand {
         name: Option<String>,
         #[command(flatten)]
         format: Format,
+    },
+    /// What is due to whom: as it was closed, or as it is now
+    Statement(StatementArgs),
+    /// Close a statement: from then on it stands
+    Close(CloseArgs),
+    /// Make what arrived since a revision of its own
+    Restate(RestateArgs),
+    /// Check a statement: its hash, its arithmetic, and every figure against the log
+    Verify(VerifyArgs),
+    /// The statements that were closed
+    Statements {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -81,6 +97,11 @@ impl Format {
 pub(crate) async fn run(config: &Config, command: ReportCommand) -> anyhow::Result<ExitCode> {
     let pool = serve::pool(config)?;
     match command {
+        ReportCommand::Statement(args) => return statement::statement(config, &pool, args).await,
+        ReportCommand::Close(args) => return statement::close(config, &pool, args).await,
+        ReportCommand::Restate(args) => return statement::restate(config, &pool, args).await,
+        ReportCommand::Statements { json } => return statement::list(&pool, json).await,
+        ReportCommand::Verify(args) => return statement::verify(config, args).await,
         ReportCommand::Licensing { period, rights_holder, territory, format } => {
             let question = Question { period, rights_holder, territory };
             let catalog = CatalogView::start(&serve::reader_settings(config)).context("failed to read the catalog")?;
@@ -142,7 +163,7 @@ fn show_licensing(report: &Report) {
     if report.inferred_sessions > 0 {
         println!("without watch time, since only servers told of them: {} sessions", report.inferred_sessions);
     }
-    show_as_of(&report.period, &report.as_of);
+    show::as_of(&report.period, &report.as_of);
 }
 
 fn show_clickstream(counts: &Counts) {
@@ -152,38 +173,5 @@ fn show_clickstream(counts: &Counts) {
     }
     println!("{table}");
     println!("{} events", counts.events);
-    show_as_of(&counts.period, &counts.as_of);
-}
-
-fn show_as_of(period: &str, as_of: &[AsOf]) {
-    let places: Vec<_> = as_of.iter().map(|one| format!("{}/{}@{}", one.topic, one.partition, one.offset)).collect();
-    let places = if places.is_empty() { "nothing folded yet".to_owned() } else { places.join(" ") };
-    println!("{period} (UTC), as of {places}");
-}
-
-fn table(names: &[&str], numbers: &[&str]) -> Table {
-    let mut table = Table::new();
-    table.load_style(UTF8_BORDERS_ONLY).set_header(names.iter().chain(numbers).copied());
-    for column in table.column_iter_mut().skip(names.len()) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    table
-}
-
-/// Milliseconds as hours, minutes and seconds.
-fn hours(ms: i64) -> String {
-    let seconds = ms / 1_000;
-    format!("{}:{:02}:{:02}", seconds / 3_600, seconds / 60 % 60, seconds % 60)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn time_is_shown_as_people_read_it() {
-        assert_eq!(hours(0), "0:00:00");
-        assert_eq!(hours(3_725_999), "1:02:05");
-        assert_eq!(hours(360_000_000), "100:00:00");
-    }
+    show::as_of(&counts.period, &counts.as_of);
 }

@@ -78,6 +78,8 @@ pub fn catalog(event: &CatalogEvent, origin: &Origin<'_>) -> Record {
         CatalogEvent::TitleRegistered(title) => title.title_id.as_str(),
         CatalogEvent::RightsHolderRegistered(holder) => holder.rights_holder_id.as_str(),
         CatalogEvent::ContractRegistered(contract) => contract.contract_id.as_str(),
+        CatalogEvent::ContractAmended(amended) => amended.contract.contract_id.as_str(),
+        CatalogEvent::ContractEnded(ended) => ended.contract_id.as_str(),
         CatalogEvent::PolicyPublished(policy) => policy.name.as_str(),
         CatalogEvent::EntitlementChanged(change) => change.account_id.as_str(),
     };

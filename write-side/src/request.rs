@@ -10,19 +10,21 @@ mod heartbeat;
 mod policy;
 mod signal;
 mod start;
+mod statement;
 
 use pulsegate_domain::ids::{
     AccountId, ContentKind, DeviceClass, DeviceId, EvictedBy, PlayerState, SessionId, SignalKind, Territory, TitleId,
 };
 use pulsegate_domain::time::Timestamp;
 
-pub use catalog::{parse_contract, parse_entitlement, parse_rights_holder, parse_title};
+pub use catalog::{parse_contract, parse_contract_end, parse_entitlement, parse_rights_holder, parse_title};
 pub use clickstream::parse_clickstream_batch;
 pub use end::{parse_evict, parse_stop};
 pub use heartbeat::{parse_heartbeat, parse_heartbeat_batch};
 pub use policy::parse_policy;
 pub use signal::parse_signal_batch;
 pub use start::parse_start;
+pub use statement::{StatementRequest, parse_statement};
 
 use crate::problems::FieldProblem;
 

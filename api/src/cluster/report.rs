@@ -15,6 +15,7 @@ use crate::schema;
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct NodeReport {
     /// Where it is reached.
+    #[schema(value_type = String)]
     pub(crate) address: Address,
     /// Since when it runs.
     #[schema(value_type = chrono::DateTime<chrono::Utc>)]
@@ -38,6 +39,7 @@ pub(crate) enum ClusterMode {
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ClusterNode {
     /// Where it is reached.
+    #[schema(value_type = String)]
     address: Address,
     /// Whether it answers.
     reachable: bool,
@@ -57,6 +59,7 @@ pub(crate) struct ClusterNode {
 pub(crate) struct ClusterReport {
     mode: ClusterMode,
     /// The node that answers.
+    #[schema(value_type = String)]
     node: Address,
     /// Every node that is known; with `whole` only the one that answers.
     nodes: Vec<ClusterNode>,

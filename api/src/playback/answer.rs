@@ -1,7 +1,9 @@
 //! What a request is answered with, before it is HTTP.
 
 use pulsegate_domain::account::{Outcome, Reason, Rejection, SessionView, Verdict};
-use pulsegate_domain::ids::{AccountId, SessionId};
+use pulsegate_domain::contract::ContractRejection;
+use pulsegate_domain::event::ContractRegistered;
+use pulsegate_domain::ids::{AccountId, ContractId, SessionId};
 use pulsegate_domain::policy::PolicyRef;
 use pulsegate_projections::hot_view::{AsOf, Folded, Look, STALE_MS_MIN};
 use pulsegate_write_side::AppendError;
@@ -62,6 +64,15 @@ pub struct AccountSessions {
     pub stamp: Stamp,
 }
 
+/// A contract as it was registered, amended or ended.
+#[derive(Clone, Debug)]
+pub struct ContractVersion {
+    /// What holds.
+    pub contract: ContractRegistered,
+    /// How often it was changed; `None` where others change it at the same time.
+    pub version: Option<u32>,
+}
+
 /// Why a request isn't done. Each has one row in the table of problems.
 #[derive(Clone, Debug, Error)]
 pub enum CommandError {
@@ -97,6 +108,15 @@ pub enum CommandError {
     /// There is no such session under this account.
     #[error("there is no such session under this account")]
     SessionUnknown,
+    /// There is no such contract.
+    #[error("there is no contract {0}")]
+    ContractUnknown(ContractId),
+    /// It was changed since it was looked at.
+    #[error("{detail}")]
+    VersionConflict {
+        /// What there is instead.
+        detail: String,
+    },
     /// Well-formed, but wrong where the catalog is asked.
     #[error("{}", joined(.0))]
     Invalid(Vec<FieldProblem>),
@@ -143,6 +163,8 @@ impl CommandError {
             Self::SessionTooOld(_) => "session-too-old",
             Self::SequenceJump(_) => "sequence-jump",
             Self::SessionUnknown => "session-unknown",
+            Self::ContractUnknown(_) => "entity-unknown",
+            Self::VersionConflict { .. } => "version-conflict",
             Self::Invalid(_) => "invalid",
             Self::Overloaded => "overloaded",
             Self::Unavailable { .. } => "unavailable",
@@ -167,6 +189,18 @@ impl From<Rejection> for CommandError {
             Rejection::SequenceJump { .. } => Self::SequenceJump(rejection),
             // Answered with its verdict wherever there is one.
             Rejection::SessionEnded(_) => Self::SessionUnknown,
+        }
+    }
+}
+
+impl From<ContractRejection> for CommandError {
+    fn from(rejection: ContractRejection) -> Self {
+        let detail = rejection.to_string();
+        match rejection {
+            ContractRejection::Conflict { .. } => Self::VersionConflict { detail },
+            ContractRejection::Unknown(id) => Self::ContractUnknown(id),
+            ContractRejection::EndsBeforeItBegins { .. } => Self::Invalid(vec![FieldProblem::new("/last_day", detail)]),
+            ContractRejection::TooManyVersions(_) => Self::Invalid(vec![FieldProblem::new("/contract_id", detail)]),
         }
     }
 }

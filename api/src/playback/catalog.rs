@@ -1,15 +1,17 @@
 //! Changes of the catalog: appended, then read back, so that a change is in force on the answering node
 //! at once.
 
+use chrono::NaiveDate;
+use pulsegate_domain::contract::{Contract, ContractCommand, ContractRejection};
 use pulsegate_domain::event::{
     CatalogEvent, ContractRegistered, EntitlementChanged, RightsHolderRegistered, TitleRegistered,
 };
-use pulsegate_domain::ids::{AccountId, PolicyName};
+use pulsegate_domain::ids::{AccountId, ContractId, PolicyName};
 use pulsegate_domain::policy::{Policy, PolicyRef, Terms, is_derived};
 use pulsegate_write_side::envelope::{self, Origin};
 use pulsegate_write_side::problems::FieldProblem;
 
-use super::answer::CommandError;
+use super::answer::{CommandError, ContractVersion};
 use super::{Playback, now};
 
 /// How often a version is tried that another node may take first.
@@ -87,17 +89,97 @@ impl Playback {
         Ok(holder)
     }
 
-    /// Registers a contract, or registers it anew.
-    pub async fn put_contract(&self, contract: ContractRegistered) -> Result<ContractRegistered, CommandError> {
-        let same = self.inner.catalog.read(|catalog| catalog.contract(&contract.contract_id) == Some(&contract));
-        if !same {
+    /// Registers a contract, or registers it anew; where a version is `expected`, only from that one.
+    pub async fn put_contract(
+        &self,
+        contract: ContractRegistered,
+        expected: Option<Expected>,
+    ) -> Result<ContractVersion, CommandError> {
+        let id = contract.contract_id.clone();
+        let command = match expected.map(|expected| self.version_expected(&id, expected)).transpose()? {
+            Some(expected) => ContractCommand::Amend { expected, contract },
+            None => ContractCommand::Register(contract),
+        };
+        self.change_contract(&id, command).await
+    }
+
+    /// Gives a contract its last day.
+    pub async fn end_contract(
+        &self,
+        id: ContractId,
+        last_day: NaiveDate,
+        expected: Option<Expected>,
+    ) -> Result<ContractVersion, CommandError> {
+        let expected = expected.map(|expected| self.version_expected(&id, expected)).transpose()?;
+        self.change_contract(&id, ContractCommand::End { contract_id: id.clone(), last_day, expected }).await
+    }
+
+    /// The version of a contract that is there, if it is as expected.
+    fn version_expected(&self, id: &ContractId, expected: Expected) -> Result<u32, CommandError> {
+        let actual = self.inner.catalog.read(|catalog| catalog.contract_versions(id).map_or(0, Contract::version));
+        match expected {
+            Expected::Version(version) => Ok(version),
+            Expected::None if actual == 0 => Ok(0),
+            Expected::Any if actual > 0 => Ok(actual),
+            Expected::None => Err(ContractRejection::Conflict { contract_id: id.clone(), expected: 0, actual }.into()),
+            Expected::Any => Err(CommandError::VersionConflict { detail: format!("there is no contract {id} yet") }),
+        }
+    }
+
+    async fn change_contract(
+        &self,
+        id: &ContractId,
+        command: ContractCommand,
+    ) -> Result<ContractVersion, CommandError> {
+        let expected = match &command {
+            ContractCommand::Register(_) => None,
+            ContractCommand::Amend { expected, .. } => Some(*expected),
+            ContractCommand::End { expected, .. } => *expected,
+        };
+        let decided = self.inner.catalog.read(|catalog| {
+            let mut contract = catalog.contract_versions(id).cloned().unwrap_or_default();
+            contract.decide(command).map(|event| {
+                let event = event?;
+                contract.apply(event.clone());
+                Some((event, contract.current()?.clone()))
+            })
+        })?;
+        if let Some((event, wanted)) = decided {
             // Before the contract, so that there is no event that it caps and whose policy isn't there yet.
-            self.publish_caps(contract.max_streams_per_account()).await?;
-            self.append_and_read_back(&CatalogEvent::ContractRegistered(contract.clone()), "/v1/contracts").await?;
+            self.publish_caps(wanted.max_streams_per_account()).await?;
+            self.append_and_read_back(&event, "/v1/contracts").await?;
             // Another node may have published a policy in between, and known of no cap.
             self.lay_caps().await;
+            return self.counted(id, expected, wanted);
         }
-        Ok(contract)
+        self.inner.catalog.read(|catalog| {
+            let contract = catalog.contract_versions(id);
+            let current = contract.and_then(|contract| Some((contract.version(), contract.current()?.clone())));
+            let (version, contract) = current.ok_or_else(|| CommandError::ContractUnknown(id.clone()))?;
+            Ok(ContractVersion { contract, version: Some(version) })
+        })
+    }
+
+    /// Whether what was written counted where it came to stand.
+    fn counted(
+        &self,
+        id: &ContractId,
+        expected: Option<u32>,
+        wanted: ContractRegistered,
+    ) -> Result<ContractVersion, CommandError> {
+        self.inner.catalog.read(|catalog| {
+            let versions = catalog.contract_versions(id);
+            let actual = versions.map_or(0, Contract::version);
+            let Some(expected) = expected else {
+                let is_newest = versions.and_then(Contract::current) == Some(&wanted);
+                return Ok(ContractVersion { contract: wanted, version: is_newest.then_some(actual) });
+            };
+            let index = usize::try_from(expected).unwrap_or(usize::MAX);
+            if versions.and_then(|versions| versions.versions().nth(index)) == Some(&wanted) {
+                return Ok(ContractVersion { contract: wanted, version: Some(expected + 1) });
+            }
+            Err(ContractRejection::Conflict { contract_id: id.clone(), expected, actual }.into())
+        })
     }
 
     async fn append_and_read_back(&self, event: &CatalogEvent, source: &str) -> Result<(), CommandError> {
@@ -117,4 +199,15 @@ fn refuse_derived(name: &PolicyName, pointer: &str) -> Result<(), CommandError> 
     }
     let detail = "must not end in :<version>:cap:<number>: such policies come of contracts".to_owned();
     Err(CommandError::Invalid(vec![FieldProblem { pointer: pointer.to_owned(), detail }]))
+}
+
+/// Which version of a contract a change is made from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expected {
+    /// There is none yet.
+    None,
+    /// The one that is there, whichever.
+    Any,
+    /// This one.
+    Version(u32),
 }

@@ -147,11 +147,81 @@ pub(crate) struct RightsHolder {
     name: String,
 }
 
+/// How views are counted.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+pub(crate) enum Views {
+    /// Sessions whose watched time reached `view_threshold_ms`.
+    Qualified,
+    /// Hours watched of a title, divided by its runtime.
+    HoursByRuntime,
+}
+
+/// How what lies half-way between two is rounded.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+pub(crate) enum RoundingRule {
+    HalfEven,
+    HalfUp,
+}
+
+/// What is rounded.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+pub(crate) enum RoundedOf {
+    /// Each line; due is their sum.
+    Lines,
+    /// The exact sum, once.
+    Sum,
+}
+
+/// How views are counted.
+#[derive(ToSchema)]
+pub(crate) struct Counting {
+    views: Views,
+    /// With `hours_by_runtime`: to a multiple of this; 1 where absent.
+    #[schema(minimum = 1, maximum = 1_000_000_000)]
+    round_to: Option<u64>,
+    /// `half_up` where absent.
+    rounding: Option<RoundingRule>,
+}
+
+/// A part of a pool, in proportion to the hours watched.
+#[derive(ToSchema)]
+pub(crate) struct RevenueShare {
+    /// Of the pool, 0-100, as a string.
+    percent: String,
+    /// What is in the pool, by month: `{"2026-10": "100000.00"}`.
+    #[schema(value_type = Option<Object>)]
+    pools: Option<()>,
+}
+
+/// What is paid. Rates and amounts are decimals as strings. What is absent isn't paid; one at least must be there.
+#[derive(ToSchema)]
+pub(crate) struct Payment {
+    /// ISO 4217.
+    currency: String,
+    /// `half_even` where absent.
+    rounding: Option<RoundingRule>,
+    /// `lines` where absent.
+    rounded: Option<RoundedOf>,
+    /// For each view, as the contract counts them.
+    per_view: Option<String>,
+    /// For each hour watched.
+    per_hour: Option<String>,
+    /// For each month, whatever was watched; by days for a part of one.
+    fixed_per_month: Option<String>,
+    revenue_share: Option<RevenueShare>,
+    /// No less than this for each month; by days for a part of one.
+    minimum_per_month: Option<String>,
+}
+
 /// A contract, without its id. Other members are kept as they come.
 #[derive(ToSchema)]
 #[schema(example = json!({
     "rights_holder_id": "north-sea-pictures", "territories": ["DE", "AT"], "valid_from": "2026-01-01",
-    "valid_until": "2026-12-31"
+    "valid_until": "2026-12-31",
+    "payment": {"currency": "EUR", "per_view": "0.04", "minimum_per_month": "500.00"}
 }))]
 pub(crate) struct ContractBody {
     rights_holder_id: String,
@@ -168,6 +238,10 @@ pub(crate) struct ContractBody {
     /// How many streams of one account may show this rights holder's titles at once.
     #[schema(maximum = 10_000)]
     max_streams_per_account: Option<u32>,
+    /// Qualified views where absent.
+    counting: Option<Counting>,
+    /// Absent where the contract says nothing of money.
+    payment: Option<Payment>,
 }
 
 /// A contract. Other members are those that it was registered with.
@@ -181,4 +255,14 @@ pub(crate) struct Contract {
     valid_until: Option<NaiveDate>,
     view_threshold_ms: Option<u64>,
     max_streams_per_account: Option<u32>,
+    counting: Option<Counting>,
+    payment: Option<Payment>,
+}
+
+/// The end of a contract.
+#[derive(ToSchema)]
+#[schema(example = json!({"last_day": "2026-12-31"}))]
+pub(crate) struct ContractEndBody {
+    /// Inclusive, UTC.
+    last_day: NaiveDate,
 }

@@ -10,6 +10,8 @@ use crate::policy::{LIMIT_MAX, Policy};
 pub(super) const TITLE_REGISTERED: &str = "pulsegate.catalog.title_registered.v1";
 pub(super) const RIGHTS_HOLDER_REGISTERED: &str = "pulsegate.catalog.rights_holder_registered.v1";
 pub(super) const CONTRACT_REGISTERED: &str = "pulsegate.catalog.contract_registered.v1";
+pub(super) const CONTRACT_AMENDED: &str = "pulsegate.catalog.contract_amended.v1";
+pub(super) const CONTRACT_ENDED: &str = "pulsegate.catalog.contract_ended.v1";
 pub(super) const POLICY_PUBLISHED: &str = "pulsegate.catalog.policy_published.v1";
 pub(super) const ENTITLEMENT_CHANGED: &str = "pulsegate.catalog.entitlement_changed.v1";
 
@@ -26,6 +28,10 @@ pub enum CatalogEvent {
     RightsHolderRegistered(RightsHolderRegistered),
     /// A contract was registered, or registered anew.
     ContractRegistered(ContractRegistered),
+    /// A contract was changed by somebody who said which version of it was looked at.
+    ContractAmended(ContractAmended),
+    /// A contract was given a last day.
+    ContractEnded(ContractEnded),
     /// A version of a policy was published.
     PolicyPublished(Policy),
     /// An account was given a policy.
@@ -95,6 +101,27 @@ impl ContractRegistered {
     }
 }
 
+/// `contract_amended.v1`: counts only if the contract is at that version where this stands in the log.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ContractAmended {
+    /// How often the contract had been changed when it was looked at; 0: there was none.
+    pub expected_version: u32,
+    /// What holds now.
+    pub contract: ContractRegistered,
+}
+
+/// `contract_ended.v1`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContractEnded {
+    /// Which contract.
+    pub contract_id: ContractId,
+    /// Its last day, UTC.
+    pub last_day: NaiveDate,
+    /// Counts only at this version, where it is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected_version: Option<u32>,
+}
+
 /// `entitlement_changed.v1`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EntitlementChanged {
@@ -110,6 +137,8 @@ impl Event for CatalogEvent {
             Self::TitleRegistered(_) => TITLE_REGISTERED,
             Self::RightsHolderRegistered(_) => RIGHTS_HOLDER_REGISTERED,
             Self::ContractRegistered(_) => CONTRACT_REGISTERED,
+            Self::ContractAmended(_) => CONTRACT_AMENDED,
+            Self::ContractEnded(_) => CONTRACT_ENDED,
             Self::PolicyPublished(_) => POLICY_PUBLISHED,
             Self::EntitlementChanged(_) => ENTITLEMENT_CHANGED,
         }
@@ -120,6 +149,8 @@ impl Event for CatalogEvent {
             TITLE_REGISTERED => TitleRegistered::deserialize(data).map(Self::TitleRegistered),
             RIGHTS_HOLDER_REGISTERED => RightsHolderRegistered::deserialize(data).map(Self::RightsHolderRegistered),
             CONTRACT_REGISTERED => ContractRegistered::deserialize(data).map(Self::ContractRegistered),
+            CONTRACT_AMENDED => ContractAmended::deserialize(data).map(Self::ContractAmended),
+            CONTRACT_ENDED => ContractEnded::deserialize(data).map(Self::ContractEnded),
             POLICY_PUBLISHED => Policy::deserialize(data).map(Self::PolicyPublished),
             ENTITLEMENT_CHANGED => EntitlementChanged::deserialize(data).map(Self::EntitlementChanged),
             other => Err(unknown_kind(other)),

@@ -67,6 +67,7 @@ fn half_a_minute_is_one_fact() {
         [Fact {
             day: NaiveDate::from_ymd_opt(2026, 11, 22).unwrap(),
             territory: de(),
+            device_class: DeviceClass::Other,
             before_ms: 0,
             watched_ms: 30_000,
             aged_ms: 0,
@@ -225,6 +226,39 @@ fn each_stay_in_a_territory_is_a_fact_so_that_any_threshold_falls_in_one() {
     assert_eq!(places(50_000), [2]);
     assert!(places(50_001).is_empty());
     assert_eq!(session.facts().iter().filter(|fact| fact.played).count(), 1);
+}
+
+#[test]
+fn what_a_start_or_a_counted_heartbeat_says_of_its_device_holds_until_one_says_else() {
+    let Heartbeat { account_id, session_id, device_id, title_id, policy, .. } = beat(0);
+    let started = |device_id: DeviceId| {
+        PlaybackEvent::Started(crate::event::Started {
+            account_id: account_id.clone(),
+            session_id,
+            device_id,
+            device_class: Some(DeviceClass::Tv),
+            title_id: title_id.clone(),
+            content_kind: None,
+            territory: Some(fr()),
+            rights_holder: None,
+            policy: policy.clone(),
+            evict: Vec::new(),
+        })
+    };
+    let mut session = WatchTime::default();
+    session.apply(&started(device_id.clone()), at(0));
+    assert_eq!((session.said(), session.began_in()), ((true, Some(DeviceClass::Tv), Some(fr())), fr()));
+    for n in 0..3 {
+        session.heartbeat(&beat(n), at(n * 10_000));
+    }
+    // Out of sequence, and of another device: neither says anything.
+    session.heartbeat(&Heartbeat { device_class: Some(DeviceClass::Web), ..beat(2) }, at(21_000));
+    session.apply(&started("another".parse().unwrap()), at(22_000));
+    session.heartbeat(&Heartbeat { device_class: Some(DeviceClass::Mobile), ..beat(3) }, at(30_000));
+    session.stopped(&stop(Some(35_000), None), at(35_000));
+    let facts: Vec<_> = session.facts().iter().map(|fact| (fact.device_class, fact.watched_ms)).collect();
+    assert_eq!(facts, [(DeviceClass::Tv, 20_000), (DeviceClass::Mobile, 15_000)]);
+    assert_eq!(session.began_in(), fr());
 }
 
 #[test]

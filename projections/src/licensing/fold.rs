@@ -116,14 +116,15 @@ fn write_session(watch: &mut WatchTime, row: &mut Row<'_>) {
     // The content has a column of its own.
     let content = watch.replace_content(Ranges::default());
     let Ok(state) = serde_json::to_string(watch) else { unreachable!("a session is always JSON") };
-    row.text_or_null(watch.title_id().map(TitleId::as_str)).int8(column(watch.watched_ms()));
+    row.text_or_null(watch.title_id().map(TitleId::as_str)).text(watch.began_in().as_str());
+    row.int8(column(watch.watched_ms()));
     row.int8multirange(content.as_slice().iter().map(|(start, end)| (column(*start), column(*end))));
     row.json(&state);
     watch.replace_content(content);
 }
 
 fn write_fact(fact: &Fact, row: &mut Row<'_>) {
-    row.date(days(fact.day)).text(fact.territory.as_str());
+    row.date(days(fact.day)).text(fact.territory.as_str()).text(fact.device_class.as_str());
     row.int8(column(fact.before_ms)).int8(column(fact.watched_ms)).int8(column(fact.aged_ms));
     row.int8(column(fact.content_ms)).bool(fact.played);
     row.int8multirange(fact.intervals.iter().map(|(from, to)| (from.millis(), to.millis())));
@@ -132,11 +133,11 @@ fn write_fact(fact: &Fact, row: &mut Row<'_>) {
 impl Kept {
     /// Takes up an event; `false` if it certainly changed nothing.
     fn take_up(&mut self, event: &PlaybackEvent, at: Timestamp) -> bool {
-        let (was_known, was_stopped) = (self.watch.title_id().is_some(), self.watch.is_stopped());
+        let (said, was_stopped) = (self.watch.said(), self.watch.is_stopped());
         self.has_grown |= self.watch.apply(event, at).fact.is_some();
         match event {
-            PlaybackEvent::Heartbeat(_) => !(was_known && was_stopped),
-            PlaybackEvent::Started(_) | PlaybackEvent::Signal(_) => !was_known,
+            PlaybackEvent::Heartbeat(_) => !was_stopped || said != self.watch.said(),
+            PlaybackEvent::Started(_) | PlaybackEvent::Signal(_) => said != self.watch.said(),
             PlaybackEvent::Stopped(_) => !was_stopped,
             PlaybackEvent::Evicted(_) => false,
         }

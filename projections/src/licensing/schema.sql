@@ -6,6 +6,8 @@ create table sessions (
   session_id uuid not null,
   -- null while only a stop was heard.
   title_id text,
+  -- Where it began, as its first record said that did.
+  territory text not null,
   watched_ms bigint not null,
   -- The content seen, positions in the title in milliseconds.
   seen int8multirange not null,
@@ -16,7 +18,7 @@ create table sessions (
   constraint sessions_once unique (session_id, account_id)
 ) with (fillfactor = 70);
 
--- What was watched in one session on one UTC day in one territory without leaving it.
+-- What was watched in one session on one UTC day in one territory on one kind of device, without leaving it.
 create table facts (
   partition int not null,
   first_offset bigint not null,
@@ -26,6 +28,7 @@ create table facts (
   title_id text not null,
   day date not null,
   territory text not null,
+  device_class text not null,
   -- The session's watched time before this fact: in which fact any contract's threshold was reached follows from it.
   before_ms bigint not null,
   watched_ms bigint not null,

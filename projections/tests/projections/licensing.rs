@@ -28,6 +28,7 @@ struct Fact {
     title: String,
     day: NaiveDate,
     territory: String,
+    class: String,
     before: i128,
     watched: i128,
     aged: i128,
@@ -40,12 +41,16 @@ struct Fact {
 fn facts(told: &Told) -> Vec<Fact> {
     let mut facts: Vec<Fact> = Vec::new();
     for step in &told.steps {
-        let same = |fact: &Fact| fact.day == step.day && fact.territory == step.territory.as_str();
+        let same = |fact: &Fact| {
+            let class = step.class.as_str();
+            fact.day == step.day && fact.territory == step.territory.as_str() && fact.class == class
+        };
         if !facts.last().is_some_and(same) {
             facts.push(Fact {
                 title: step.title.as_str().into(),
                 day: step.day,
                 territory: step.territory.as_str().into(),
+                class: step.class.as_str().into(),
                 before: step.before,
                 watched: 0,
                 aged: 0,
@@ -105,7 +110,7 @@ async fn agrees(pool: &PgPool, log: &[Record]) {
     assert_eq!(found, sessions);
 
     let rows: Vec<(uuid::Uuid, FactRow)> = sqlx::query_as::<_, FactRow>(
-        "select session_id, facts.account_id, facts.title_id, day, territory, before_ms, facts.watched_ms, aged_ms,
+        "select session_id, facts.account_id, facts.title_id, day, facts.territory, device_class, before_ms, facts.watched_ms, aged_ms,
                 content_ms, played, array(select lower(one) from unnest(intervals) as one order by 1) as lows,
                 array(select upper(one) from unnest(intervals) as one order by 1) as highs
          from licensing.facts join licensing.sessions using (partition, first_offset)
@@ -123,6 +128,7 @@ async fn agrees(pool: &PgPool, log: &[Record]) {
             title: row.title_id,
             day: row.day,
             territory: row.territory,
+            class: row.device_class,
             before: row.before_ms.into(),
             watched: row.watched_ms.into(),
             aged: row.aged_ms.into(),
@@ -141,6 +147,7 @@ struct FactRow {
     title_id: String,
     day: NaiveDate,
     territory: String,
+    device_class: String,
     before_ms: i64,
     watched_ms: i64,
     aged_ms: i64,
@@ -159,7 +166,7 @@ async fn any_split_of_the_log_gives_what_the_rules_say() {
         let check = |(seed, splits): (u32, Vec<(usize, bool)>)| {
             runtime.block_on(async {
                 for sql in [
-                    "truncate licensing_v1.sessions, licensing_v1.facts, pulsegate.dead_letters",
+                    "truncate licensing_v2.sessions, licensing_v2.facts, pulsegate.dead_letters",
                     "delete from pulsegate.projection_offsets",
                 ] {
                     sqlx::query(sql).execute(pool).await.unwrap();

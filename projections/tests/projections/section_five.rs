@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, NaiveDate};
 use pulsegate_domain::event::{PlaybackEvent, decode};
-use pulsegate_domain::ids::{AccountId, DeviceId, PlayerState, SessionId, Territory, TitleId};
+use pulsegate_domain::ids::{AccountId, DeviceClass, DeviceId, PlayerState, SessionId, Territory, TitleId};
 use pulsegate_domain::time::Timestamp;
 use pulsegate_projections::runner::Record;
 
@@ -18,6 +18,7 @@ pub(crate) struct Step {
     pub(crate) title: TitleId,
     pub(crate) day: NaiveDate,
     pub(crate) territory: Territory,
+    pub(crate) class: DeviceClass,
     /// The session's watched time before it.
     pub(crate) before: i128,
     pub(crate) watched: i128,
@@ -88,6 +89,7 @@ fn session(account: &AccountId, id: SessionId, log: &[(PlaybackEvent, i64)]) -> 
     let mut first: Option<(i64, u64)> = None;
     let mut last: Option<Counted> = None;
     let mut played = false;
+    let mut class: Option<DeviceClass> = None;
     for (event, t) in log {
         // What b says: its age, its elapsed time, its position, its territory.
         let (age, elapsed, position, territory) = match event {
@@ -96,6 +98,7 @@ fn session(account: &AccountId, id: SessionId, log: &[(PlaybackEvent, i64)]) -> 
                 if !in_sequence || (&b.device_id, &b.title_id) != (device, title) {
                     continue;
                 }
+                class = b.device_class.or(class);
                 let before = last.map_or(Territory::UNKNOWN, |a| a.territory);
                 (b.age_ms, b.elapsed_ms, Some(b.position_ms), b.territory.unwrap_or(before))
             }
@@ -103,7 +106,13 @@ fn session(account: &AccountId, id: SessionId, log: &[(PlaybackEvent, i64)]) -> 
                 (Some(a), Some(elapsed)) => (0, elapsed, b.position_ms, a.territory),
                 (None, _) | (_, None) => return told,
             },
-            PlaybackEvent::Started(_) | PlaybackEvent::Signal(_) | PlaybackEvent::Evicted(_) => continue,
+            PlaybackEvent::Started(b) => {
+                if (&b.device_id, &b.title_id) == (device, title) {
+                    class = b.device_class.or(class);
+                }
+                continue;
+            }
+            PlaybackEvent::Signal(_) | PlaybackEvent::Evicted(_) => continue,
         };
         let happened = t - i64::try_from(age).unwrap();
         let (first_at, first_elapsed) = *first.get_or_insert((happened, elapsed));
@@ -118,6 +127,7 @@ fn session(account: &AccountId, id: SessionId, log: &[(PlaybackEvent, i64)]) -> 
             title: title.clone(),
             day,
             territory,
+            class: class.unwrap_or(DeviceClass::Other),
             before: told.watched,
             watched: 0,
             aged: 0,

@@ -2,7 +2,9 @@
 //! events.
 
 use pulsegate_domain::event::{Attributes, Evicted, Heartbeat, PlaybackEvent, Signal, Started, Stopped, encode};
-use pulsegate_domain::ids::{AccountId, DeviceId, EvictedBy, PlayerState, SessionId, SignalKind, Territory, TitleId};
+use pulsegate_domain::ids::{
+    AccountId, DeviceClass, DeviceId, EvictedBy, PlayerState, SessionId, SignalKind, Territory, TitleId,
+};
 use pulsegate_domain::time::Timestamp;
 use uuid::Uuid;
 
@@ -24,6 +26,14 @@ struct Viewing {
     sequence: u64,
     elapsed_ms: u64,
     position: u64,
+}
+
+impl Viewing {
+    /// What the player says of its device; some change their mind.
+    fn class(&self) -> Option<DeviceClass> {
+        [None, Some(DeviceClass::Tv), Some(DeviceClass::Tv), Some(DeviceClass::Mobile)]
+            [usize::try_from(self.sequence / 5 % 4).unwrap()]
+    }
 }
 
 /// Some accounts, each with some sessions at a time.
@@ -165,7 +175,7 @@ impl Viewers {
                 account_id: account,
                 session_id: session,
                 device_id: device,
-                device_class: None,
+                device_class: one.class(),
                 title_id: title,
                 content_kind: None,
                 territory: one.territory,
@@ -185,7 +195,7 @@ impl Viewers {
                 account_id: account,
                 session_id: (self.roll(2) == 0).then_some(session),
                 device_id: device,
-                device_class: None,
+                device_class: one.class(),
                 title_id: title,
                 content_kind: None,
                 territory: one.territory,
@@ -198,7 +208,7 @@ impl Viewers {
                 account_id: account,
                 session_id: session,
                 device_id: if rolled == 12 { "another".parse().unwrap() } else { device },
-                device_class: None,
+                device_class: one.class(),
                 title_id: if rolled == 13 { "another".parse().unwrap() } else { title },
                 content_kind: None,
                 territory: one.territory,

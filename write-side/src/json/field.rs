@@ -43,6 +43,16 @@ impl<const MAX: u64> Field for Integer<MAX> {
     }
 }
 
+/// Yes or no.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub(crate) struct Flag(pub(crate) bool);
+
+impl Field for Flag {
+    fn read(raw: &str, pointer: &str, problems: &mut Vec<FieldProblem>) -> Option<Self> {
+        read_or(raw, pointer, problems, || "must be true or false".to_owned())
+    }
+}
+
 /// Speed of playback: a number of 0 to 16, kept in thousandths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Rate {

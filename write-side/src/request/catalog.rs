@@ -1,5 +1,7 @@
 //! `PUT /v1/titles/{id}`, `/v1/rights-holders/{id}`, `/v1/contracts/{id}`, `…/entitlement`
 
+use chrono::NaiveDate;
+use pulsegate_domain::contract::Agreed;
 use pulsegate_domain::event::{
     ContractRegistered, EntitlementChanged, MAX_STREAMS_PER_ACCOUNT, RightsHolderRegistered, TitleRegistered,
 };
@@ -9,7 +11,7 @@ use pulsegate_domain::policy::LIMIT_MAX;
 use crate::json::field::{Day, Integer, List, Name};
 use crate::json::read_body;
 use crate::json::wire::{read, wire};
-use crate::problems::BodyError;
+use crate::problems::{BodyError, FieldProblem};
 
 /// Most titles that one contract names.
 pub(super) const CONTRACT_TITLES_MAX: usize = 10_000;
@@ -80,7 +82,12 @@ pub fn parse_contract(id: ContractId, body: &[u8]) -> Result<ContractRegistered,
         let terms = reader
             .others(CONTRACT_FIELDS)
             .map(|(name, raw)| Some((name.to_owned(), serde_json::from_str(raw).ok()?)))
-            .collect::<Option<_>>();
+            .collect::<Option<serde_json::Map<_, _>>>();
+        // What is kept as it came is still to be paid by: nobody should find out at the end of the month.
+        if let Some(Err(mistakes)) = terms.as_ref().map(Agreed::read) {
+            let problems = mistakes.into_iter().map(|mistake| FieldProblem::new(mistake.pointer, mistake.detail));
+            reader.problems().extend(problems);
+        }
         cap.ok()?;
         Some(ContractRegistered {
             contract_id: id,
@@ -93,6 +100,17 @@ pub fn parse_contract(id: ContractId, body: &[u8]) -> Result<ContractRegistered,
             terms: terms?,
         })
     })
+}
+
+wire!(EndBody {
+    required { last_day: Day }
+    optional {}
+});
+
+/// Reads the body of a contract's end: its last day.
+pub fn parse_contract_end(body: &[u8]) -> Result<NaiveDate, BodyError> {
+    let body: EndBody = read(body)?;
+    Ok(body.last_day.0)
 }
 
 #[cfg(test)]
@@ -115,6 +133,19 @@ mod tests {
         // As it stands in the log it is read back the same.
         let json = serde_json::to_string(&contract).unwrap();
         assert_eq!(serde_json::from_str::<ContractRegistered>(&json).unwrap(), contract);
+    }
+
+    #[test]
+    fn what_is_paid_is_checked_when_it_is_agreed_on() {
+        let error = contract(
+            r#"{"rights_holder_id":"r","valid_from":"2026-01-01",
+                "payment":{"currency":"EUR","per_view":"0.04","per_veiw":"1"},"counting":{"views":"plays"}}"#,
+        );
+        assert_eq!(
+            error.unwrap_err(),
+            "invalid: /counting/views must be qualified or hours_by_runtime; /payment/per_veiw is not known here; \
+             known are currency, rounding, rounded, per_view, per_hour, fixed_per_month, revenue_share, minimum_per_month"
+        );
     }
 
     #[test]
@@ -164,6 +195,7 @@ mod tests {
         );
         assert_eq!(title.unwrap().runtime_ms, Some(8_940_000));
         assert_eq!(parse_rights_holder("r".parse().unwrap(), br#"{"name":"R"}"#).unwrap().name, "R");
+        assert_eq!(parse_contract_end(br#"{"last_day":"2026-03-31"}"#).unwrap().to_string(), "2026-03-31");
         let error = parse_entitlement("a".parse().unwrap(), b"{}").unwrap_err();
         assert_eq!(error.to_string(), "invalid: /policy is required");
     }
