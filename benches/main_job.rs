@@ -14,6 +14,8 @@ mod appended;
 mod bare_copy;
 #[path = "main_job/checks.rs"]
 mod checks;
+#[path = "main_job/cluster.rs"]
+mod cluster;
 #[path = "main_job/deployment.rs"]
 mod deployment;
 #[path = "main_job/events.rs"]
@@ -52,6 +54,8 @@ mod raw_server;
 mod reading;
 #[path = "main_job/rebuilds.rs"]
 mod rebuilds;
+#[path = "main_job/recount.rs"]
+mod recount;
 #[path = "main_job/report.rs"]
 mod report;
 #[path = "main_job/restart.rs"]
@@ -116,10 +120,12 @@ enum Measure {
     Switch,
     Waiting,
     PolicyTry,
+    Cluster,
+    NodeLoss,
 }
 
 impl Measure {
-    const ALL: [Self; 15] = [
+    const ALL: [Self; 17] = [
         Self::HeartbeatsSingle,
         Self::HeartbeatsBatched,
         Self::BlockCheck,
@@ -135,6 +141,8 @@ impl Measure {
         Self::Switch,
         Self::Waiting,
         Self::PolicyTry,
+        Self::Cluster,
+        Self::NodeLoss,
     ];
 
     const fn name(self) -> &'static str {
@@ -154,6 +162,8 @@ impl Measure {
             Self::Switch => "switch",
             Self::Waiting => "waiting",
             Self::PolicyTry => "policy_try",
+            Self::Cluster => "cluster",
+            Self::NodeLoss => "node_loss",
         }
     }
 
@@ -174,6 +184,8 @@ impl Measure {
             Self::Switch => switches::measure(scale).await,
             Self::Waiting => waiting::measure(scale).await,
             Self::PolicyTry => policy_try::measure(scale).await,
+            Self::Cluster => cluster::measure(scale).await,
+            Self::NodeLoss => cluster::node_loss(scale).await,
         }
     }
 }

@@ -64,7 +64,7 @@ enum Command {
     /// What servers saw of players
     #[command(subcommand)]
     Signals(signals::SignalsCommand),
-    /// Why an account was told what it was told
+    /// Why an account was told what it was told, and what it was told before that was known
     #[command(subcommand)]
     Decisions(decisions::DecisionsCommand),
     /// Try a policy on what has happened

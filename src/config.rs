@@ -17,6 +17,10 @@ use pulsegate_write_side::adapter::Mapping;
 pub(crate) struct Config {
     process: Settings,
     pub(crate) listen: SocketAddr,
+    /// How nodes and partitions belong together.
+    pub(crate) cluster: ClusterMode,
+    /// Where other nodes reach this one, which is its name as well.
+    pub(crate) advertise: String,
     pub(crate) cors_origins: CorsOrigins,
     pub(crate) view_wait: Duration,
     pub(crate) ack_timeout: Duration,
@@ -25,6 +29,27 @@ pub(crate) struct Config {
     /// Where licence servers and logs say what a signal needs.
     pub(crate) signals_mapping: Arc<Mapping>,
     shown: AllShown,
+}
+
+/// How nodes and partitions belong together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ClusterMode {
+    /// Each node folds every partition, and knows of no other.
+    Whole,
+    /// Each partition has an owner.
+    Owned,
+}
+
+impl FromStr for ClusterMode {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "whole" => Ok(Self::Whole),
+            "owned" => Ok(Self::Owned),
+            _ => Err("must be whole or owned"),
+        }
+    }
 }
 
 /// What every process has, this one has too.
@@ -46,6 +71,15 @@ impl Config {
         if listen == admin_listen && listen.port() != 0 {
             reader.mistake("PULSEGATE_ADMIN_LISTEN", format!("{admin_listen} must not be PULSEGATE_LISTEN's address"));
         }
+        let cluster = reader.parsed("PULSEGATE_CLUSTER", "whole", ClusterMode::Whole);
+        let advertise = reader.text("PULSEGATE_ADVERTISE", &listen.to_string());
+        let authority = advertise.parse::<http::uri::Authority>().ok();
+        if authority.is_none_or(|authority| authority.port_u16().is_none() || advertise.contains('@')) {
+            reader.mistake("PULSEGATE_ADVERTISE", format!("{advertise:?} must be host:port"));
+        } else if cluster == ClusterMode::Owned && is_nowhere(&advertise) {
+            let detail = format!("{advertise} must be an address at which other nodes reach this one");
+            reader.mistake("PULSEGATE_ADVERTISE", detail);
+        }
         let cors_origins = reader.parsed("PULSEGATE_CORS_ORIGINS", "", CorsOrigins::Own);
         let view_wait = Duration::from_millis(reader.within("PULSEGATE_VIEW_WAIT_MS", 500, 1, 10_000));
         let ack_timeout = Duration::from_millis(reader.within("PULSEGATE_ACK_TIMEOUT_MS", 5_000, 100, 60_000));
@@ -56,6 +90,8 @@ impl Config {
         Ok(Self {
             process,
             listen,
+            cluster,
+            advertise,
             cors_origins,
             view_wait,
             ack_timeout,
@@ -69,6 +105,11 @@ impl Config {
     pub(crate) const fn shown(&self) -> &AllShown {
         &self.shown
     }
+}
+
+/// Whether an address says only that a process listens on every interface, or on a port that nobody knows yet.
+fn is_nowhere(address: &str) -> bool {
+    address.parse::<SocketAddr>().is_ok_and(|address| address.ip().is_unspecified() || address.port() == 0)
 }
 
 /// A mapping, read from the file of this name.
@@ -130,6 +171,23 @@ mod tests {
                 "PULSEGATE_SIGNALS_MAPPING"
             ]
         );
+    }
+
+    #[test]
+    fn a_node_of_several_says_where_it_is_reached() {
+        assert_eq!(read(&[]).unwrap().advertise, "127.0.0.1:8080");
+        let owned = ("PULSEGATE_CLUSTER", "owned");
+        assert_eq!(read(&[owned, ("PULSEGATE_ADVERTISE", "pulsegate-2:8080")]).unwrap().cluster, ClusterMode::Owned);
+        let mistake = |pairs: &[(&str, &str)]| read(pairs).unwrap_err().join("; ");
+        for bad in ["0.0.0.0:8080", "[::]:8080", "10.0.0.1:0"] {
+            let problem = mistake(&[owned, ("PULSEGATE_ADVERTISE", bad)]);
+            assert!(problem.starts_with("PULSEGATE_ADVERTISE") && problem.contains("other nodes reach"), "{problem}");
+        }
+        for bad in ["http://a:1", "a", "u@a:1", "a:1/x"] {
+            assert!(mistake(&[("PULSEGATE_ADVERTISE", bad)]).contains("must be host:port"), "{bad}");
+        }
+        assert!(mistake(&[owned, ("PULSEGATE_LISTEN", "0.0.0.0:80")]).contains("PULSEGATE_ADVERTISE"));
+        assert!(mistake(&[("PULSEGATE_CLUSTER", "some")]).contains("whole or owned"));
     }
 
     #[test]

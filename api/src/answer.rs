@@ -6,7 +6,7 @@ use http::{HeaderValue, StatusCode};
 use pulsegate_domain::account::{SessionView, Verdict};
 use pulsegate_domain::ids::{AccountId, SessionId};
 use pulsegate_projections::hot_view::AsOf;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::measures::Measures;
@@ -176,18 +176,7 @@ pub(crate) struct SignalsAnswer {
 impl SignalsAnswer {
     /// The answers to a batch, counted. Nothing but items to be sent again is a batch to be sent again.
     pub(crate) fn of(outcomes: Vec<SignalOutcome>, measures: &Measures) -> Result<Self, Problem> {
-        let kind = |outcome: &SignalOutcome| outcome.error.as_ref().and_then(|error| ProblemKind::of(error.code));
-        let is_away = |outcome: &SignalOutcome| {
-            kind(outcome).is_some_and(|kind| kind.status() == StatusCode::SERVICE_UNAVAILABLE)
-        };
-        match outcomes.first().and_then(|first| Some((kind(first)?, first.error.as_ref()?.detail.clone()))) {
-            Some((kind, detail)) if outcomes.iter().all(is_away) => {
-                Err(Problem::new(kind, detail).retry_after(RETRY_AFTER_S))
-            }
-            _ => {
-                Ok(Self { verdicts: outcomes.into_iter().map(|outcome| SignalAnswer::of(outcome, measures)).collect() })
-            }
-        }
+        Self::merged(outcomes.into_iter().map(|outcome| SignalAnswer::of(outcome, measures)).collect())
     }
 }
 
@@ -366,8 +355,69 @@ impl From<BatchOutcome> for BatchAnswer {
     }
 }
 
+/// What another node answered to one signal.
+#[derive(Deserialize)]
+pub(crate) struct SignalPassedOn {
+    session_id: Option<SessionId>,
+    verdict: Option<Verdict>,
+    as_of: Option<AsOf>,
+    #[serde(default)]
+    provisional: bool,
+    #[serde(default)]
+    stale_ms: Option<u64>,
+    #[serde(default)]
+    error: Option<ErrorPassedOn>,
+}
+
+#[derive(Deserialize)]
+struct ErrorPassedOn {
+    code: String,
+    detail: String,
+}
+
+impl SignalsAnswer {
+    /// Of parts that several nodes answered, in order. Nothing but items to be sent again is a batch to be sent again.
+    pub(crate) fn merged(mut verdicts: Vec<SignalAnswer>) -> Result<Self, Problem> {
+        verdicts.sort_by_key(|answer| answer.index);
+        let away = |answer: &SignalAnswer| {
+            let error = answer.error.as_ref()?;
+            let kind = ProblemKind::of(error.code)?;
+            (kind.status() == StatusCode::SERVICE_UNAVAILABLE).then(|| (kind, error.detail.clone()))
+        };
+        match verdicts.first().and_then(away) {
+            Some((kind, detail)) if verdicts.iter().all(|answer| away(answer).is_some()) => {
+                Err(Problem::new(kind, detail).retry_after(RETRY_AFTER_S))
+            }
+            _ => Ok(Self { verdicts }),
+        }
+    }
+}
+
 impl SignalAnswer {
-    fn of(outcome: SignalOutcome, measures: &Measures) -> Self {
+    /// As another node answered it, by its index in the whole batch.
+    pub(crate) fn passed_on(index: usize, answer: SignalPassedOn) -> Self {
+        let error = answer.error.map(|error| ItemError {
+            code: ProblemKind::of(&error.code).unwrap_or(ProblemKind::Unavailable).code(),
+            detail: error.detail,
+        });
+        Self {
+            index,
+            session_id: answer.session_id,
+            verdict: answer.verdict,
+            as_of: answer.as_of,
+            provisional: answer.provisional,
+            stale_ms: answer.stale_ms,
+            error,
+        }
+    }
+
+    /// The node that should judge it says that it can't now.
+    pub(crate) const fn away(index: usize, detail: String) -> Self {
+        let error = Some(ItemError { code: ProblemKind::Unavailable.code(), detail });
+        Self { index, session_id: None, verdict: None, as_of: None, provisional: false, stale_ms: None, error }
+    }
+
+    pub(crate) fn of(outcome: SignalOutcome, measures: &Measures) -> Self {
         if let (Some(verdict), Some(stamp)) = (&outcome.verdict, &outcome.stamp) {
             measures.verdict(verdict, stamp);
         }

@@ -8,6 +8,8 @@
 
 mod answer;
 mod body;
+#[expect(clippy::result_large_err, reason = "an error carries its verdict, and is as much an answer as a success")]
+pub mod cluster;
 mod extract;
 mod instant;
 mod measures;
@@ -25,6 +27,7 @@ mod settings;
 mod state;
 mod wait;
 
+pub use cluster::Cluster;
 pub use middleware::REQUEST_ID;
 pub use openapi::json as openapi_json;
 pub use playback::Playback;

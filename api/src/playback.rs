@@ -9,6 +9,7 @@ mod caps;
 mod catalog;
 mod evidence;
 mod ingest;
+mod known;
 mod provisional;
 mod sightings;
 mod waiting;
@@ -19,7 +20,7 @@ use std::time::Duration;
 use chrono::Utc;
 use pulsegate_domain::account::{Account, Rejection, SessionView, Verdict, check_at_door};
 use pulsegate_domain::catalog::Catalog;
-use pulsegate_domain::event::PlaybackEvent;
+use pulsegate_domain::event::{PlaybackEvent, Question};
 use pulsegate_domain::ids::{AccountId, SessionId};
 use pulsegate_domain::time::Timestamp;
 use pulsegate_projections::catalog_view::CatalogView;
@@ -31,9 +32,13 @@ use pulsegate_write_side::settings::LogSettings;
 use pulsegate_write_side::stamp::{self, Known};
 use pulsegate_write_side::store::AccountStore;
 use pulsegate_write_side::{Appended, EventLog};
+use sqlx::PgPool;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
+
+use known::Known as KnownAccount;
+use provisional::Unheard;
 
 pub use answer::{AccountSessions, Answered, CommandError, ContractVersion, Stamp, Started};
 pub use catalog::Expected;
@@ -41,6 +46,9 @@ pub use evidence::{EvidenceOf, Wanted};
 pub use ingest::{BatchOutcome, ItemRejected, SignalOutcome};
 pub use sightings::{LineRejected, LogOutcome};
 pub use waiting::{Following, News, WAIT_MAX};
+
+/// Most provisional checks that are being kept at once; more are counted and let go.
+const KEEPING_MAX: usize = 256;
 
 /// How playback answers.
 #[derive(Clone, Copy, Debug)]
@@ -76,7 +84,12 @@ struct Inner {
     log_settings: LogSettings,
     settings: PlaybackSettings,
     /// Replays that may still begin: each reads a partition from its beginning.
-    replays: Semaphore,
+    replays: Arc<Semaphore>,
+    /// What accounts are known by whose partition isn't folded here.
+    read_model: Option<PgPool>,
+    /// What this node is called in what it leaves behind.
+    node: String,
+    keeping: Arc<Semaphore>,
     /// The node stops: nobody waits any longer.
     waits_end: CancellationToken,
 }
@@ -88,6 +101,8 @@ struct Admitted {
     holds_slot: bool,
     /// Its session has ended.
     ended: bool,
+    /// What was seen is the fold of the log to its end, as far as this node knows.
+    certain: bool,
 }
 
 impl Playback {
@@ -100,19 +115,53 @@ impl Playback {
         log_settings: LogSettings,
         settings: PlaybackSettings,
     ) -> Self {
-        let (replays, waits_end) = (Semaphore::new(evidence::REPLAYS_MAX), CancellationToken::new());
-        Self { inner: Arc::new(Inner { log, view, catalog, log_settings, settings, replays, waits_end }) }
+        let keeping = Arc::new(Semaphore::new(KEEPING_MAX));
+        let inner = Inner {
+            log,
+            view,
+            catalog,
+            log_settings,
+            settings,
+            replays: Arc::new(Semaphore::new(evidence::REPLAYS_MAX)),
+            read_model: None,
+            node: "this node".to_owned(),
+            keeping,
+            waits_end: CancellationToken::new(),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// The same as a node of several, called `node`, that knows the accounts that it doesn't fold by a read model.
+    #[must_use]
+    pub fn among(self, node: String, read_model: PgPool) -> Self {
+        let inner = &self.inner;
+        Self {
+            inner: Arc::new(Inner {
+                log: inner.log.clone(),
+                view: inner.view.clone(),
+                catalog: inner.catalog.clone(),
+                log_settings: inner.log_settings.clone(),
+                settings: inner.settings,
+                replays: Arc::clone(&inner.replays),
+                read_model: Some(read_model),
+                node,
+                keeping: Arc::clone(&inner.keeping),
+                waits_end: inner.waits_end.clone(),
+            }),
+        }
     }
 
     /// A player asks to play. Allowed is `Ok`; blocked, ended and mismatched are errors with the verdict.
     pub async fn start(&self, request: StartRequest) -> Result<Started, CommandError> {
         let account = request.account_id.clone();
         let session = request.session_id.unwrap_or_else(envelope::new_session_id);
-        let admitted = self.admit(&account, session, |known| {
+        let known = self.known(&account).await;
+        let admitted = self.admit(&account, session, &known, |known| {
             let stamped = |catalog: &Catalog| stamp::started(request, session, catalog, known, now());
             PlaybackEvent::Started(self.inner.catalog.read(stamped))
         })?;
-        let (answer, view) = self.append_and_hear(&account, admitted.event, "/v1/accounts/sessions", now()).await?;
+        let origin = Origin::new("/v1/accounts/sessions", now());
+        let (answer, view) = self.append_and_hear(&known, Question::Start, admitted.event, &origin).await?;
         answer::started(account, session, answer, view)
     }
 
@@ -121,31 +170,39 @@ impl Playback {
         const SOURCE: &str = "/v1/accounts/sessions/heartbeats";
         let (account, session) = (request.account_id.clone(), request.session_id);
         let happened_at = now().minus_ms(request.age_ms);
-        let admitted = self.admit(&account, session, |known| {
+        let known = self.known(&account).await;
+        let admitted = self.admit(&account, session, &known, |known| {
             let stamped = |catalog: &Catalog| stamp::heartbeat(request, catalog, known, now());
             PlaybackEvent::Heartbeat(self.inner.catalog.read(stamped))
         })?;
-        if !admitted.holds_slot && !admitted.ended {
-            let (answer, _) = self.append_and_hear(&account, admitted.event, SOURCE, happened_at).await?;
+        let origin = Origin::new(SOURCE, happened_at);
+        // What is known of it may not be so: then its own event decides, too.
+        if !admitted.certain || !admitted.holds_slot && !admitted.ended {
+            let (answer, _) = self.append_and_hear(&known, Question::Heartbeat, admitted.event, &origin).await?;
             return answer::open(answer);
         }
-        let origin = Origin::new(SOURCE, happened_at);
         let appended = self.inner.log.append(envelope::playback(&admitted.event, &origin)).await?;
         self.fold_own(origin.id, admitted.event, &appended);
-        let mut answer = self.check(&account, session);
+        let mut answer = self.check(&account, session, &known);
         // It lost its slot on the way, or is about to get it back: then its own event decides.
         let lost = admitted.holds_slot && !answer.verdict.as_ref().is_some_and(Verdict::allows);
         if lost && self.inner.view.folded(appended.partition, appended.offset, self.inner.settings.view_wait).await {
-            answer = self.check(&account, session);
+            answer = self.check(&account, session, &known);
         }
         answer::open(answer)
     }
 
     /// A player is done; also of a session that nobody has heard of.
     pub async fn stop(&self, request: StopRequest) -> Result<(), CommandError> {
-        let account = request.account_id.clone();
+        let known = self.known(&request.account_id).await;
         let event = PlaybackEvent::Stopped(stamp::stopped(request));
-        self.append_and_hear(&account, event, "/v1/accounts/sessions/stop", now()).await?;
+        let origin = Origin::new("/v1/accounts/sessions/stop", now());
+        if let KnownAccount::View = known {
+            self.append_and_hear(&known, Question::Stop, event, &origin).await?;
+        } else {
+            // Nothing is said of it that a fold would have to know.
+            self.inner.log.append(envelope::playback(&event, &origin)).await?;
+        }
         Ok(())
     }
 
@@ -155,12 +212,14 @@ impl Playback {
     /// [`CommandError::SessionUnknown`] where there is no such session.
     pub async fn evict(&self, request: EvictRequest) -> Result<Answered, CommandError> {
         let (account, session) = (request.account_id.clone(), request.session_id);
-        let known = self.verdict(&account, session)?;
-        if known.verdict.as_ref().is_some_and(Verdict::is_ended) {
-            return Ok(known);
+        let before = self.verdict(&account, session).await?;
+        if before.verdict.as_ref().is_some_and(Verdict::is_ended) {
+            return Ok(before);
         }
         let event = PlaybackEvent::Evicted(stamp::evicted(request));
-        let (answer, _) = self.append_and_hear(&account, event, "/v1/accounts/sessions/evict", now()).await?;
+        let known = self.known(&account).await;
+        let origin = Origin::new("/v1/accounts/sessions/evict", now());
+        let (answer, _) = self.append_and_hear(&known, Question::Evict, event, &origin).await?;
         Ok(answer)
     }
 
@@ -168,19 +227,36 @@ impl Playback {
     ///
     /// # Errors
     /// [`CommandError::SessionUnknown`] where there is no such session.
-    pub fn verdict(&self, account: &AccountId, session: SessionId) -> Result<Answered, CommandError> {
-        let answer = self.check(account, session);
-        if answer.verdict.is_some() { Ok(answer) } else { Err(CommandError::SessionUnknown) }
+    pub async fn verdict(&self, account: &AccountId, session: SessionId) -> Result<Answered, CommandError> {
+        let known = self.known(account).await;
+        let answer = self.check(account, session, &known);
+        if answer.stamp.provisional {
+            self.keep_check(account, session, &known, &answer);
+        }
+        match answer.verdict {
+            Some(_) => Ok(answer),
+            // It may have been started a moment ago.
+            None if answer.stamp.provisional && !self.inner.view.is_whole() => {
+                Err(CommandError::unavailable("this session is not known here yet: its account's partition is moving"))
+            }
+            None => Err(CommandError::SessionUnknown),
+        }
     }
 
     /// The live and waiting sessions of an account.
-    #[must_use]
-    pub fn sessions(&self, account: &AccountId) -> AccountSessions {
-        self.inner.view.look(account, |look| AccountSessions {
+    ///
+    /// # Errors
+    /// [`CommandError::Unavailable`] where nobody who can be asked knows the account.
+    pub async fn sessions(&self, account: &AccountId) -> Result<AccountSessions, CommandError> {
+        let known = self.known(account).await;
+        if !known.is_something() {
+            return Err(CommandError::unavailable("this account's partition is folded by nobody who can be asked"));
+        }
+        Ok(self.look(account, &known, |look| AccountSessions {
             account_id: account.clone(),
             sessions: look.account.map(|known| known.sessions(look.as_of.at, look.policies)).unwrap_or_default(),
-            stamp: self.stamp(look),
-        })
+            stamp: Stamp::of_look(look),
+        }))
     }
 
     /// The live and waiting sessions of an account as they were at `at`, rebuilt from the log.
@@ -214,6 +290,18 @@ impl Playback {
         &self.inner.catalog
     }
 
+    /// Whether an account's partition is folded here, however far.
+    #[must_use]
+    pub fn has_in_memory(&self, account: &AccountId) -> bool {
+        self.inner.view.folds(self.inner.view.partition_of(account))
+    }
+
+    /// What this node folds.
+    #[must_use]
+    pub fn view(&self) -> &HotView {
+        &self.inner.view
+    }
+
     /// Whether this node may be asked.
     #[must_use]
     pub fn readiness(&self) -> Readiness {
@@ -227,15 +315,11 @@ impl Playback {
         Readiness { ready: reasons.is_empty(), reasons }
     }
 
-    fn stamp(&self, look: &Look<'_>) -> Stamp {
-        Stamp::of_look(look, self.inner.view.is_caught_up())
-    }
-
-    fn check(&self, account: &AccountId, session: SessionId) -> Answered {
-        self.inner.view.look(account, |look| Answered {
+    fn check(&self, account: &AccountId, session: SessionId, known: &KnownAccount) -> Answered {
+        self.look(account, known, |look| Answered {
             session_id: Some(session),
             verdict: look.account.and_then(|known| known.verdict(session, look.as_of.at, look.policies)),
-            stamp: self.stamp(look),
+            stamp: Stamp::of_look(look),
         })
     }
 
@@ -244,9 +328,11 @@ impl Playback {
         &self,
         account: &AccountId,
         session: SessionId,
+        known: &KnownAccount,
         make: impl FnOnce(Option<Known>) -> PlaybackEvent,
     ) -> Result<Admitted, CommandError> {
-        self.inner.view.look(account, |look| {
+        let is_something = known.is_something();
+        self.look(account, known, |look: &Look<'_>| {
             let open = look.account.and_then(|known| known.open_session(session));
             let event = make(open.map(Known::from));
             let nothing = Account::default();
@@ -254,35 +340,49 @@ impl Playback {
             let verdict = || known.verdict(session, look.as_of.at, look.policies);
             match check_at_door(known, &event, look.as_of.at.max(now()), look.policies) {
                 Ok(()) => {}
+                // Where nothing is known, nothing is known to be wrong.
+                Err(_) if !is_something => {}
                 Err(Rejection::SessionEnded(_)) => {
                     if let Some(verdict) = verdict() {
-                        return Err(CommandError::Ended { session_id: session, verdict, stamp: self.stamp(look) });
+                        return Err(CommandError::Ended { session_id: session, verdict, stamp: Stamp::of_look(look) });
                     }
                 }
                 Err(rejection) => return Err(rejection.into()),
             }
             let holds_slot = open.is_some_and(|open| open.holds_live_slot(look.as_of.at));
             let ended = !holds_slot && verdict().as_ref().is_some_and(Verdict::is_ended);
-            Ok(Admitted { event, holds_slot, ended })
+            Ok(Admitted { event, holds_slot, ended, certain: look.caught_up })
         })
     }
 
     /// Appends an event and hears what the fold says right after it.
     async fn append_and_hear(
         &self,
-        account: &AccountId,
+        known: &KnownAccount,
+        question: Question,
         event: PlaybackEvent,
-        source: &str,
-        happened_at: Timestamp,
+        origin: &Origin<'_>,
     ) -> Result<(Answered, Option<SessionView>), CommandError> {
-        let origin = Origin::new(source, happened_at);
-        let mut expected = self.inner.view.expect(account, origin.id);
-        let appended = self.inner.log.append(envelope::playback(&event, &origin)).await?;
+        let account = event.account_id();
+        let is_folded = matches!(known, KnownAccount::View);
+        let mut expected = is_folded.then(|| self.inner.view.expect(account, origin.id));
+        let appended = self.inner.log.append(envelope::playback(&event, origin)).await?;
         self.fold_own(origin.id, event.clone(), &appended);
-        match expected.folded(self.inner.settings.view_wait).await {
-            Some(folded) => answer::of_fold(folded),
-            None => self.provisional(account, &origin.id.to_string(), &event, &appended),
+        let Some(expected) = &mut expected else {
+            return self
+                .provisional(Unheard { question, event_id: origin.id, event: &event, appended: &appended }, known)
+                .await;
+        };
+        if let Some(folded) = expected.folded(self.inner.settings.view_wait).await {
+            return answer::of_fold(folded);
         }
+        // It may have left this node meanwhile.
+        let known = self.known(account).await;
+        // Or the fold may have come to it just now, which is better.
+        if let Some(folded) = expected.now() {
+            return answer::of_fold(folded);
+        }
+        self.provisional(Unheard { question, event_id: origin.id, event: &event, appended: &appended }, &known).await
     }
 
     /// Lets the view fold what this node has appended, where it stands.

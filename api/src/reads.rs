@@ -8,6 +8,7 @@ use pulsegate_projections::active_sessions::{self, Before, DecisionRow};
 use pulsegate_projections::catalog_view::CatalogView;
 use pulsegate_projections::licensing::{self, Terms};
 use pulsegate_projections::live::{AsOf, ReadError};
+use pulsegate_projections::provisional::{self, ListError, Settled, Wanted};
 use pulsegate_projections::reader::ReaderSettings;
 use pulsegate_projections::statements::{self, About, Agreements, Beats, Closed, Head, Listed, Rows, StatementError};
 use pulsegate_projections::{ProjectionStatus, clickstream};
@@ -132,6 +133,23 @@ impl Reads {
         question: &clickstream::EventsQuestion,
     ) -> Result<clickstream::Page, Problem> {
         clickstream::events(&self.pool, question).await.map_err(unreadable)
+    }
+
+    /// Provisional answers beside the log's word; this reads the log itself.
+    pub(crate) async fn provisional(&self, catalog: &CatalogView, wanted: Wanted) -> Result<Vec<Settled>, Problem> {
+        let (log, catalog) = (self.log.clone(), catalog.clone());
+        let listed = tokio::task::spawn_blocking(move || provisional::list(&log, &catalog.policies(), &wanted)).await;
+        match listed {
+            Ok(Ok(answers)) => Ok(answers),
+            Ok(Err(error @ ListError::TooSlow)) => {
+                Err(Problem::new(ProblemKind::TimedOut, error.to_string()).retry_after(RETRY_AFTER_S))
+            }
+            Ok(Err(error @ ListError::Kafka(_))) => {
+                let detail = "the log cannot be read for now";
+                Err(Problem::new(ProblemKind::Unavailable, detail).retry_after(RETRY_AFTER_S).because(&error))
+            }
+            Err(panic) => Err(Problem::internal(&panic)),
+        }
     }
 
     /// How every projection stands.

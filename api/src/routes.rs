@@ -1,6 +1,7 @@
 //! The routes, one file a resource. A handler extracts, makes one call, and answers.
 
 mod clickstream;
+mod cluster;
 mod contracts;
 mod decisions;
 mod entitlements;
@@ -9,6 +10,7 @@ mod live;
 pub(crate) mod pages;
 mod policies;
 mod projections;
+mod provisional;
 mod reports;
 mod rights_holders;
 mod sessions;
@@ -21,6 +23,7 @@ use http::Method;
 use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
 
+use crate::cluster::pass_on;
 use crate::middleware::{around, cors, keep_refused};
 use crate::openapi::Description;
 use crate::problem::{Problem, ProblemKind};
@@ -36,7 +39,8 @@ pub fn router_with(state: ApiState, more: Router<ApiState>) -> Router {
     let kept = axum::middleware::from_fn_with_state(state.clone(), keep_refused);
     let surrounded = axum::middleware::from_fn_with_state(state.clone(), around);
     let cors = cors(&state.settings().cors_origins);
-    let (described, _) = taking_in().layer(kept).merge(asking()).split_for_parts();
+    let passed_on = axum::middleware::from_fn_with_state(state.clone(), pass_on);
+    let (described, _) = taking_in().layer(kept).merge(asking()).layer(passed_on).split_for_parts();
     // The fallbacks first: what is layered after them surrounds them too.
     let router = described
         .merge(pages::routes())
@@ -81,6 +85,8 @@ fn asking() -> OpenApiRouter<ApiState> {
         .merge(statements::routes())
         .merge(clickstream::asking())
         .merge(live::routes())
+        .merge(cluster::routes())
+        .merge(provisional::routes())
 }
 
 async fn not_found() -> Problem {

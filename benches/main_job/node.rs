@@ -37,11 +37,21 @@ impl Node {
         Ok(Self::start_as("project", deployment).await?.0)
     }
 
+    /// A node that shares the partitions with its like.
+    pub(crate) async fn sharing(deployment: &Deployment) -> anyhow::Result<Self> {
+        let mut command = deployment.command("up");
+        command.env("PULSEGATE_CLUSTER", "owned");
+        Ok(Self::start_by("up", command).await?.0)
+    }
+
     async fn start_as(role: &'static str, deployment: &Deployment) -> anyhow::Result<(Self, Duration)> {
+        Self::start_by(role, deployment.command(role)).await
+    }
+
+    async fn start_by(role: &'static str, mut command: Command) -> anyhow::Result<(Self, Duration)> {
         let (address, admin) = (free_address()?, free_address()?);
         let begun = Instant::now();
-        let child = deployment
-            .command(role)
+        let child = command
             .env("PULSEGATE_LISTEN", address.to_string())
             .env("PULSEGATE_ADMIN_LISTEN", admin.to_string())
             .stdin(Stdio::null())

@@ -19,6 +19,10 @@ pub(crate) struct Scale {
     pub(crate) rebuild_records: usize,
     /// Times that readers are switched to another build and back.
     pub(crate) switches: usize,
+    /// Starts over several nodes.
+    pub(crate) random_starts: usize,
+    /// How often one of these nodes is killed.
+    pub(crate) kill_interval: Duration,
 }
 
 impl Scale {
@@ -31,6 +35,8 @@ impl Scale {
         history_records: 1_000_000,
         rebuild_records: 5_000_000,
         switches: 20,
+        random_starts: 1_000_000,
+        kill_interval: Duration::from_secs(20),
     };
     /// What shows that the bench works.
     pub(crate) const QUICK: Self = Self {
@@ -41,6 +47,8 @@ impl Scale {
         history_records: 200_000,
         rebuild_records: 200_000,
         switches: 5,
+        random_starts: 10_000,
+        kill_interval: Duration::from_secs(5),
     };
 }
 

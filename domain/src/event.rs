@@ -6,6 +6,7 @@
 mod catalog;
 mod clickstream;
 mod playback;
+mod provisional;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -22,6 +23,7 @@ pub use catalog::{
 };
 pub use clickstream::{ClickstreamEvent, Recorded, RecordedRef};
 pub use playback::{Evicted, Heartbeat, PlaybackEvent, Signal, Started, Stopped};
+pub use provisional::{Answered, Because, KnownState, ProvisionalEvent, Question};
 
 use crate::time::Timestamp;
 
@@ -224,6 +226,7 @@ pub const KINDS: &[&str] = &[
     catalog::CONTRACT_ENDED,
     catalog::POLICY_PUBLISHED,
     catalog::ENTITLEMENT_CHANGED,
+    provisional::ANSWERED,
 ];
 
 #[cfg(test)]

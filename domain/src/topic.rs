@@ -13,11 +13,13 @@ pub enum Topic {
     Catalog,
     /// What was refused, as it was received.
     Rejected,
+    /// Answers that were given from less than the whole log; keyed by account.
+    Provisional,
 }
 
 impl Topic {
     /// Every topic.
-    pub const ALL: [Self; 4] = [Self::Playback, Self::Clickstream, Self::Catalog, Self::Rejected];
+    pub const ALL: [Self; 5] = [Self::Playback, Self::Clickstream, Self::Catalog, Self::Rejected, Self::Provisional];
 
     /// The name behind the prefix.
     #[must_use]
@@ -27,6 +29,7 @@ impl Topic {
             Self::Clickstream => "clickstream",
             Self::Catalog => "catalog",
             Self::Rejected => "rejected",
+            Self::Provisional => "provisional",
         }
     }
 }

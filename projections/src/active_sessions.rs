@@ -21,7 +21,9 @@ use crate::runner::{Batch, Poison, Poisoned, Projection, Record};
 pub use accounts::Accounts;
 pub use fold::{Changes, Playback};
 pub use policies::{FixedPolicies, PolicySource};
-pub use reads::{Before, DECISIONS_MAX, DecisionRow, KnownAccount, account, decisions, load_partitions};
+pub use reads::{
+    Before, DECISIONS_MAX, DecisionRow, KnownAccount, account, accounts, decisions, load_partition, load_partitions,
+};
 
 /// This version.
 pub static REGISTERED: Registered = Registered {

@@ -12,16 +12,18 @@
 //! the log brought it or its acknowledgement.
 
 mod live;
+mod ownership;
+mod proof;
 mod shard;
+mod snapshot;
 mod waiting;
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use pulsegate_domain::account::{Account, Applied, Decision, SessionState, SessionView, Verdict};
+use pulsegate_domain::account::{Account, Applied, Decision, SessionView, Verdict};
 use pulsegate_domain::ids::{AccountId, SessionId};
 use pulsegate_domain::policy::PolicySet;
 use pulsegate_domain::time::Timestamp;
@@ -30,15 +32,19 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message as _;
 use rdkafka::{Offset, TopicPartitionList};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
 use crate::catalog_view::CatalogView;
 use crate::reader::{POLL, ReaderContext, ReaderError, ReaderSettings};
 pub use live::{Live, LiveDecision};
+use ownership::Change;
+pub use ownership::{FoldState, PartitionFold};
 pub use shard::Acknowledged;
 use shard::{Record, Shard};
+use snapshot::Part;
+pub use snapshot::Snapshot;
 pub use waiting::{TooManyWaiters, WAITERS_AN_ACCOUNT_MAX, WAITERS_MAX, Waiter};
 
 /// How often the ends of the log are asked for.
@@ -51,7 +57,7 @@ const SWEEP_INTERVAL: Duration = Duration::from_mins(1);
 pub const STALE_MS_MIN: u64 = 3_000;
 
 /// Where the log stood for an answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AsOf {
     /// The account's partition.
     pub partition: i32,
@@ -59,15 +65,6 @@ pub struct AsOf {
     pub offset: i64,
     /// The instant at which the answer was evaluated.
     pub at: Timestamp,
-}
-
-/// What a view may start from.
-#[derive(Debug, Default)]
-pub struct Snapshot {
-    /// `(partition, next offset, clock)`; a partition that is left out is folded from its beginning.
-    pub partitions: Vec<(i32, i64, Timestamp)>,
-    /// `(partition, account, session)`.
-    pub sessions: Vec<(i32, AccountId, SessionState)>,
 }
 
 /// What a reader is shown of one account.
@@ -80,6 +77,10 @@ pub struct Look<'a> {
     pub as_of: AsOf,
     /// How old the newest proof is that the view was at the end of the log, in milliseconds.
     pub stale_ms: u64,
+    /// The partition's clock: the largest stamp of any record folded.
+    pub clock: Timestamp,
+    /// Whether the partition has once been folded to the log's end: before that, answers are provisional.
+    pub caught_up: bool,
 }
 
 /// What the fold said right after one event.
@@ -107,6 +108,10 @@ struct Inner {
     consumer: BaseConsumer<ReaderContext>,
     topic: String,
     stop: AtomicBool,
+    /// Partitions that shall be folded from now on, or no longer: for the folding thread, which alone assigns.
+    changes: Mutex<Vec<Change>>,
+    /// Whether every partition is folded here, from the start on.
+    is_whole: bool,
     /// An end of the log lies above what is folded: perhaps what lies between is no record.
     is_position_wanted: AtomicBool,
     caught_up: watch::Sender<bool>,
@@ -119,37 +124,34 @@ struct Inner {
 }
 
 impl HotView {
-    /// Starts to fold from `snapshot`; the catalog must be caught up.
+    /// Starts to fold every partition from `snapshot`; the catalog must be caught up.
     pub fn start(settings: &ReaderSettings, catalog: CatalogView, snapshot: Snapshot) -> Result<Self, ReaderError> {
-        let topic = settings.topics.name(Topic::Playback);
-        let consumer = settings.consumer_of_others()?;
-        let mut shards: Vec<_> = (0..settings.partitions).map(Shard::new).collect();
+        let view = Self::make(settings, catalog, true)?;
         let mut from = TopicPartitionList::new();
-        let mut starts: HashMap<i32, (i64, Timestamp)> =
-            snapshot.partitions.into_iter().map(|(partition, next, clock)| (partition, (next, clock))).collect();
-        for shard in &mut shards {
-            let (next, clock) = starts.remove(&shard.partition()).unwrap_or((0, Timestamp::MIN));
-            shard.begin_at(next, clock);
-            let offset = if next == 0 { Offset::Beginning } else { Offset::Offset(next) };
-            from.add_partition_offset(&topic, shard.partition(), offset)?;
+        for (partition, part) in snapshot.by_partition() {
+            let Some(shard) = view.inner.shard(partition) else { continue };
+            from.add_partition_offset(&view.inner.topic, partition, part.offset())?;
+            shard.begin(part);
         }
-        let mut accounts: HashMap<(i32, AccountId), Vec<SessionState>> = HashMap::new();
-        for (partition, account, session) in snapshot.sessions {
-            accounts.entry((partition, account)).or_default().push(session);
+        for shard in view.inner.shards.iter().filter(|shard| !shard.is_folded()) {
+            from.add_partition_offset(&view.inner.topic, shard.partition(), Offset::Beginning)?;
+            shard.begin(Part::default());
         }
-        for ((partition, id), sessions) in accounts {
-            if let Some(shard) = usize::try_from(partition).ok().and_then(|index| shards.get_mut(index)) {
-                shard.insert(id, Account::from_sessions(sessions));
-            }
-        }
-        consumer.assign(&from)?;
-        let view = Self {
+        view.inner.consumer.assign(&from)?;
+        view.run()?;
+        Ok(view)
+    }
+
+    fn make(settings: &ReaderSettings, catalog: CatalogView, is_whole: bool) -> Result<Self, ReaderError> {
+        Ok(Self {
             inner: Arc::new(Inner {
-                shards,
+                shards: (0..settings.partitions).map(Shard::new).collect(),
                 catalog,
-                consumer,
-                topic,
+                consumer: settings.consumer_of_others()?,
+                topic: settings.topics.name(Topic::Playback),
                 stop: AtomicBool::new(false),
+                changes: Mutex::default(),
+                is_whole,
                 is_position_wanted: AtomicBool::new(false),
                 caught_up: watch::Sender::new(false),
                 proofs: watch::Sender::new(()),
@@ -158,13 +160,16 @@ impl HotView {
                 live: live::Counters::default(),
                 threads: Mutex::new(Vec::new()),
             }),
-        };
-        let (folding, proving) = (Arc::clone(&view.inner), Arc::clone(&view.inner));
+        })
+    }
+
+    fn run(&self) -> Result<(), ReaderError> {
+        let (folding, proving) = (Arc::clone(&self.inner), Arc::clone(&self.inner));
         let fold = std::thread::Builder::new().name("hot-view".into()).spawn(move || folding.fold_until_stopped())?;
         let prove =
             std::thread::Builder::new().name("hot-view-ends".into()).spawn(move || proving.prove_until_stopped())?;
-        lock(&view.inner.threads).extend([fold, prove]);
-        Ok(view)
+        lock(&self.inner.threads).extend([fold, prove]);
+        Ok(())
     }
 
     /// The partition of an account's records.
@@ -173,7 +178,9 @@ impl HotView {
         partition_of(account.as_str().as_bytes(), self.partitions())
     }
 
-    fn partitions(&self) -> i32 {
+    /// How many partitions the playback topic has.
+    #[must_use]
+    pub fn partitions(&self) -> i32 {
         i32::try_from(self.inner.shards.len()).unwrap_or(i32::MAX)
     }
 
@@ -208,7 +215,7 @@ impl HotView {
     /// Takes an event that this node has appended itself and the broker has acknowledged, so that the answer
     /// need not wait until the log brings it back.
     pub fn acknowledged(&self, partition: i32, own: Acknowledged) {
-        if let Some(shard) = usize::try_from(partition).ok().and_then(|index| self.inner.shards.get(index)) {
+        if let Some(shard) = self.inner.shard(partition) {
             shard.acknowledged(own, &self.inner.catalog.policies(), &self.inner.live);
         }
     }
@@ -216,10 +223,7 @@ impl HotView {
     /// Whether the record at `offset` has been folded.
     #[must_use]
     pub fn has_folded(&self, partition: i32, offset: i64) -> bool {
-        usize::try_from(partition)
-            .ok()
-            .and_then(|index| self.inner.shards.get(index))
-            .is_some_and(|shard| shard.next_offset() > offset)
+        self.inner.shard(partition).is_some_and(|shard| shard.is_folded() && shard.next_offset() > offset)
     }
 
     /// Waits for at most `wait` until the record at `offset` has been folded.
@@ -232,8 +236,7 @@ impl HotView {
         tokio::time::timeout(wait, folded).await.is_ok()
     }
 
-    /// Whether every partition has once been folded to the log's end: before that, answers are
-    /// provisional.
+    /// Whether every partition that this node shall fold has once been folded to the log's end.
     #[must_use]
     pub fn is_caught_up(&self) -> bool {
         *self.inner.caught_up.borrow()
@@ -256,7 +259,7 @@ impl HotView {
     #[must_use]
     pub fn stale_ms(&self) -> u64 {
         let now = now();
-        self.inner.shards.iter().map(|shard| shard.stale_ms(now)).max().unwrap_or_default()
+        self.inner.folded_shards().map(|shard| shard.stale_ms(now)).max().unwrap_or_default()
     }
 
     /// How many records have been folded since the start.
@@ -295,6 +298,11 @@ impl Expected {
     pub async fn folded(&mut self, wait: Duration) -> Option<Folded> {
         tokio::time::timeout(wait, &mut self.tell).await.ok()?.ok()
     }
+
+    /// What was told by now.
+    pub fn now(&mut self) -> Option<Folded> {
+        self.tell.try_recv().ok()
+    }
 }
 
 impl Drop for Expected {
@@ -306,16 +314,26 @@ impl Drop for Expected {
 }
 
 impl Inner {
+    fn shard(&self, partition: i32) -> Option<&Shard> {
+        usize::try_from(partition).ok().and_then(|index| self.shards.get(index))
+    }
+
+    fn folded_shards(&self) -> impl Iterator<Item = &Shard> {
+        self.shards.iter().filter(|shard| shard.is_folded())
+    }
+
+    fn note_caught_up(&self) {
+        self.live.begin();
+        self.caught_up.send_replace(true);
+    }
+
     fn fold_until_stopped(&self) {
         let mut policies = self.catalog.policies();
         while !self.stop.load(Ordering::Relaxed) {
+            self.make_changes();
             match self.consumer.poll(POLL) {
                 Some(Ok(message)) => {
-                    let Some(shard) =
-                        usize::try_from(message.partition()).ok().and_then(|index| self.shards.get(index))
-                    else {
-                        continue;
-                    };
+                    let Some(shard) = self.shard(message.partition()) else { continue };
                     let record = Record {
                         offset: message.offset(),
                         stamp: message.timestamp().to_millis().map_or(Timestamp::MIN, Timestamp::from_millis),
@@ -341,7 +359,7 @@ impl Inner {
     /// what was handed out, which between two polls of this thread is what was folded.
     fn note_positions(&self) {
         let Ok(positions) = self.consumer.position() else { return };
-        for shard in &self.shards {
+        for shard in self.folded_shards() {
             let element = positions.find_partition(&self.topic, shard.partition());
             if let Some(position) = element.and_then(|element| element.offset().to_raw()) {
                 shard.advance_to(position);
@@ -371,7 +389,7 @@ impl Inner {
             match self.ends() {
                 Ok(ends) => {
                     for (partition, end) in ends {
-                        if let Some(shard) = usize::try_from(partition).ok().and_then(|index| self.shards.get(index))
+                        if let Some(shard) = self.shard(partition)
                             && !shard.note_end(end, asked_at)
                         {
                             self.is_position_wanted.store(true, Ordering::Relaxed);
@@ -381,25 +399,28 @@ impl Inner {
                 }
                 Err(error) => tracing::debug!(%error, "the ends of the log are not known"),
             }
-            if !*self.caught_up.borrow() && self.shards.iter().all(Shard::is_proven) {
-                self.live.begin();
-                self.caught_up.send_replace(true);
+            if self.is_whole && !*self.caught_up.borrow() && self.shards.iter().all(Shard::is_proven) {
+                self.note_caught_up();
             }
             self.live.tick();
             if swept_at.elapsed() >= SWEEP_INTERVAL {
                 swept_at = std::time::Instant::now();
                 self.shards.iter().for_each(Shard::sweep);
             }
-            // While it catches up, its readiness should not wait for the next round.
-            let pause = if *self.caught_up.borrow() { PROOF_INTERVAL } else { PROOF_INTERVAL / 20 };
+            // While anything catches up, its readiness should not wait for the next round.
+            let is_calm = *self.caught_up.borrow() && self.folded_shards().all(Shard::is_proven);
+            let pause = if is_calm { PROOF_INTERVAL } else { PROOF_INTERVAL / 20 };
             std::thread::sleep(pause);
         }
     }
 
     fn ends(&self) -> Result<Vec<(i32, i64)>, KafkaError> {
         let mut asked = TopicPartitionList::new();
-        for shard in &self.shards {
+        for shard in self.folded_shards() {
             asked.add_partition_offset(&self.topic, shard.partition(), Offset::End)?;
+        }
+        if asked.count() == 0 {
+            return Ok(Vec::new());
         }
         // One request for all partitions: "the offset for the time -1" is the end.
         let answered = self.consumer.offsets_for_times(asked, PROOF_TIMEOUT)?;

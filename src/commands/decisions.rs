@@ -1,5 +1,6 @@
-//! `pulsegate decisions`: why an account was told what it was told.
+//! `pulsegate decisions`: why an account was told what it was told, and what had to be answered before that was known.
 
+mod provisional;
 mod words;
 
 use std::io::{IsTerminal as _, stderr};
@@ -32,6 +33,8 @@ const CATALOG_WAIT: Duration = Duration::from_secs(30);
 pub(crate) enum DecisionsCommand {
     /// Fold an account once more, from the log, and say step by step how it came to what it was told
     Explain(ExplainArgs),
+    /// Answers that were given from less than the whole log, beside the log's word
+    Provisional(provisional::ProvisionalArgs),
 }
 
 #[derive(Debug, Args)]
@@ -67,7 +70,10 @@ struct Explained<'a> {
 
 /// Runs one of the commands.
 pub(crate) async fn run(config: &Config, command: DecisionsCommand) -> anyhow::Result<ExitCode> {
-    let DecisionsCommand::Explain(args) = command;
+    let args = match command {
+        DecisionsCommand::Explain(args) => args,
+        DecisionsCommand::Provisional(args) => return provisional::run(config, args).await,
+    };
     let now = Timestamp::from(Utc::now());
     let at = args.at.map_or(now, |moment| moment.ends.min(now));
     if let Some(moment) = args.at {

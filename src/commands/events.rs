@@ -73,6 +73,7 @@ pub(crate) enum TopicName {
     Clickstream,
     Catalog,
     Rejected,
+    Provisional,
 }
 
 impl From<TopicName> for Topic {
@@ -82,6 +83,7 @@ impl From<TopicName> for Topic {
             TopicName::Clickstream => Self::Clickstream,
             TopicName::Catalog => Self::Catalog,
             TopicName::Rejected => Self::Rejected,
+            TopicName::Provisional => Self::Provisional,
         }
     }
 }

@@ -12,8 +12,9 @@ use std::time::Duration;
 use anyhow::Context as _;
 use futures_util::FutureExt as _;
 use pulsegate_api::playback::{Playback, PlaybackSettings};
-use pulsegate_api::{ApiSettings, ApiState, Reads};
+use pulsegate_api::{ApiSettings, ApiState, Cluster, Reads};
 use pulsegate_projections::catalog_view::CatalogView;
+use pulsegate_projections::cluster::Group;
 use pulsegate_projections::hot_view::{HotView, Snapshot};
 use pulsegate_projections::reader::ReaderSettings;
 use pulsegate_projections::registry::{self, Dependencies, Registered};
@@ -26,12 +27,14 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Config;
+use crate::config::{ClusterMode, Config};
 
 /// How long a start waits for Kafka and PostgreSQL before it goes on with what it has.
 pub(super) const START_WAIT: Duration = Duration::from_secs(10);
 /// How long a stop waits for records under way to be acknowledged.
 pub(super) const FLUSH_WAIT: Duration = Duration::from_secs(5);
+/// How long a stop waits for others to take this node's partitions over.
+const HAND_OVER_MAX: Duration = Duration::from_secs(5);
 /// How long after a failure the topics are verified again.
 const VERIFY_AGAIN: Duration = Duration::from_secs(2);
 /// Most records under way to Kafka.
@@ -168,11 +171,12 @@ async fn serve(
 
     let mut answering = None;
     if let Some(listener) = listener {
-        let view =
-            HotView::start(&readers, catalog.clone(), snapshot(&pool).await).context("failed to fold the log")?;
+        let node = node_of(config, &listener)?;
+        let (view, cluster) = fold(config, node.clone(), &readers, &catalog, &pool).await?;
         let log = EventLog::connect(&log_settings(config)).context("failed to connect to the log")?;
         let settings = PlaybackSettings { view_wait: config.view_wait, ..PlaybackSettings::default() };
-        let playback = Playback::new(log.clone(), view.clone(), catalog.clone(), log_settings(config), settings);
+        let playback = Playback::new(log.clone(), view.clone(), catalog.clone(), log_settings(config), settings)
+            .among(node, pool.clone());
         drop(health.playback.set(playback.clone()));
         tasks.spawn(playback.clone().keep_caps_laid(shutdown.clone()).map(Ok));
         let api_settings = ApiSettings {
@@ -183,36 +187,79 @@ async fn serve(
         let waits = playback.clone();
         let drain_time_max = api_settings.drain_time_max;
         let reads = Reads::new(pool.clone(), readers.clone());
-        let router = pulsegate_api::router(ApiState::new(playback, reads, api_settings));
+        let router = pulsegate_api::router(ApiState::among(cluster.clone(), playback, reads, api_settings));
         tracing::info!(address = %listener.local_addr()?, "listening");
-        let stopped = shutdown.clone();
-        let stopping = async move {
-            stopped.cancelled_owned().await;
+        let (stopping, handing_over) = (shutdown.clone(), cluster.clone());
+        // Whoever takes this node's partitions over finds it still answering.
+        let handed_over = async move {
+            stopping.cancelled().await;
             waits.end_waits();
+            handing_over.hand_over(HAND_OVER_MAX).await;
         };
-        let server = pulsegate_api::serve(listener, router, stopping, drain_time_max);
+        let ended = CancellationToken::new();
+        let (sharing, over) = (cluster.clone(), ended.clone());
+        tasks.spawn(async move {
+            sharing.run(over).await;
+            Ok(())
+        });
+        let server = pulsegate_api::serve(listener, router, handed_over, drain_time_max);
         tasks.spawn(async move {
             if let Err(error) = server.await {
                 tracing::error!(%error, "the server ended");
             }
+            ended.cancel();
             Ok(())
         });
-        answering = Some((log, view));
+        answering = Some((log, view, cluster));
     }
     health.started.store(true, Ordering::Relaxed);
 
     let ended = supervise(&mut tasks, &shutdown).await;
     health.stopping.store(true, Ordering::Relaxed);
     while tasks.join_next().await.is_some() {}
-    if let Some((log, view)) = answering {
+    if let Some((log, view, cluster)) = answering {
         if !log.flush(FLUSH_WAIT).await {
             tracing::warn!("records were still under way; whoever sent them was told that they are not acknowledged");
         }
-        // Both stop threads, which wait for a poll to end.
-        tokio::task::spawn_blocking(move || view.stop()).await?;
+        // All stop threads, which wait for a poll to end.
+        let stopped = move || {
+            cluster.stop();
+            view.stop();
+        };
+        tokio::task::spawn_blocking(stopped).await?;
     }
     tokio::task::spawn_blocking(move || catalog.stop()).await?;
     Ok(ended?)
+}
+
+/// What others call this node, and reach it at.
+fn node_of(config: &Config, listener: &TcpListener) -> anyhow::Result<String> {
+    // A port that the system chose is known only now.
+    let listens_there = config.advertise == config.listen.to_string();
+    Ok(if listens_there { listener.local_addr()?.to_string() } else { config.advertise.clone() })
+}
+
+/// Begins to fold: everything, or what becomes this node's own.
+async fn fold(
+    config: &Config,
+    node: String,
+    readers: &ReaderSettings,
+    catalog: &CatalogView,
+    pool: &PgPool,
+) -> anyhow::Result<(HotView, Cluster)> {
+    const FAILED: &str = "failed to fold the log";
+    match config.cluster {
+        ClusterMode::Whole => {
+            let view = HotView::start(readers, catalog.clone(), snapshot(pool).await).context(FAILED)?;
+            Ok((view.clone(), Cluster::alone(node, view)))
+        }
+        ClusterMode::Owned => {
+            let view = HotView::start_empty(readers, catalog.clone()).context(FAILED)?;
+            let group = Group::join(readers, &node).context("failed to join the nodes that share the partitions")?;
+            let cluster = Cluster::sharing(node, view.clone(), pool.clone(), group).context(FAILED)?;
+            Ok((view, cluster))
+        }
+    }
 }
 
 const fn is_mismatch(error: &TopicsError) -> bool {

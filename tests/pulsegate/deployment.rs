@@ -124,17 +124,26 @@ impl Deployment {
         self.node_of("up")
     }
 
+    /// Starts a node that shares the partitions with its like, and waits until it is ready.
+    pub(crate) async fn sharing_node(&self) -> Node {
+        let node = Self::node_by(self.command(&["up"]).env("PULSEGATE_CLUSTER", "owned"));
+        node.ready().await;
+        node
+    }
+
     fn node_of(&self, role: &str) -> Node {
-        self.node_set(role, &[])
+        Self::node_by(&mut self.command(&[role]))
     }
 
     fn node_set(&self, role: &str, settings: &[(&str, &str)]) -> Node {
+        Self::node_by(self.command(&[role]).envs(settings.iter().copied()))
+    }
+
+    fn node_by(command: &mut Command) -> Node {
         let (listen, admin) = (free_address(), free_address());
-        let child = self
-            .command(&[role])
+        let child = command
             .env("PULSEGATE_LISTEN", &listen)
             .env("PULSEGATE_ADMIN_LISTEN", &admin)
-            .envs(settings.iter().copied())
             .stdout(Stdio::null())
             .spawn()
             .expect("the binary starts");
@@ -211,6 +220,17 @@ impl Node {
         self.child.id()
     }
 
+    /// Where others reach it.
+    pub(crate) fn address(&self) -> &str {
+        self.url.trim_start_matches("http://")
+    }
+
+    /// SIGSTOP, SIGCONT: it does nothing, and then goes on as if nothing had been.
+    pub(crate) fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args([&format!("-{name}"), &pid]).status().expect("kill").success());
+    }
+
     /// kill -9
     pub(crate) fn kill(mut self) {
         // Gone already is as good.
@@ -220,8 +240,7 @@ impl Node {
 
     /// SIGTERM; the node must end by itself, with 0.
     pub(crate) fn stop(mut self) {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().expect("kill").success());
+        self.signal("TERM");
         let deadline = Instant::now() + SOON;
         loop {
             if let Some(status) = self.child.try_wait().expect("the node is ours") {

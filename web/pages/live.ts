@@ -1,6 +1,7 @@
 import type { AsOf, Verdict } from '../sdk/pulsegate.js';
 import { DecisionTable, Devices, emptyDecisions, type Decision } from './decisions.js';
 import { byId, h, keyed, setText } from './dom.js';
+import { NodeList, type Cluster } from './nodes.js';
 import { round, Sparkline } from './sparkline.js';
 import { clock, count, deviceClassInWords, duration, reasonInWords } from './words.js';
 
@@ -31,12 +32,15 @@ interface Session {
 
 const POLL_MS = 1_000;
 const ACCOUNT_POLL_MS = 2_000;
+const NODES_POLL_MS = 2_000;
 const TIMEOUT_MS = 5_000;
 
 const devices = new Devices();
 const streams = new Sparkline(byId('streams-spark'), 'streams playing');
 const heartbeats = new Sparkline(byId('heartbeats-spark'), 'heartbeats a second');
 const newest = new DecisionTable(byId('decisions'), devices, { ofOneAccount: false, empty: emptyDecisions() });
+
+const nodes = new NodeList(byId('nodes'), byId('nodes-list'), byId('nodes-note'));
 
 let answeredAt: number | null = null;
 let silentSince: number | null = null;
@@ -101,6 +105,13 @@ async function pollLive(): Promise<void> {
     showSilence();
   }
   setTimeout(() => void pollLive(), POLL_MS);
+}
+
+async function pollNodes(): Promise<void> {
+  // A node that is silent says so above; what it said of the others stands until it speaks again.
+  const cluster = await get<Cluster>('/v1/cluster').catch(() => null);
+  if (cluster !== null) nodes.show(cluster);
+  setTimeout(() => void pollNodes(), NODES_POLL_MS);
 }
 
 // ── one account ────────────────────────────────────────────────────────────────────────────────
@@ -225,3 +236,4 @@ byId('decisions').addEventListener('click', (event) => {
 addEventListener('popstate', () => showAccount(accountInUrl()));
 showAccount(accountInUrl());
 void pollLive();
+void pollNodes();

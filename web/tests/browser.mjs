@@ -4,7 +4,7 @@
 import { existsSync, mkdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { chromium } from 'playwright-core';
-import { serveMock, someBuilds } from './mock.mjs';
+import { serveMock, someBuilds, someNodes } from './mock.mjs';
 
 const ARTIFACTS = fileURLToPath(new URL('../../tests/artifacts/', import.meta.url));
 const CHROMIUM = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'];
@@ -196,6 +196,19 @@ async function scenario(browser, base) {
   await until('back leaves the account', () => panel.isHidden());
   ok('an account is one click and one shareable URL away');
   await shots(live, 'live');
+
+  expect(await live.locator('#nodes').isHidden(), 'a node that has everything lists no nodes');
+  await live.route('**/v1/cluster', (route) => route.fulfill({ json: someNodes() }));
+  await until('the live page lists nodes and what each has', async () => {
+    const shown = await text(live, 'nodes-list');
+    return [/10\.0\.0\.5:8080 \(this node\)/, /2 partitions, up for 60 min/, /does not answer/].every((words) => words.test(shown)) || shown;
+  });
+  const parts = await live.locator('#nodes-list .chip').evaluateAll((chips) => chips.map((chip) => chip.className.replace('chip ', '')));
+  expect(parts.join() === 'ready,ready,extra,filling,ready,missing,missing', `what the nodes have: ${parts}`);
+  ok('the live page shows who has which partition in memory');
+  await shots(live, 'live-nodes');
+  await live.unroute('**/v1/cluster');
+  await until('one node alone is not listed', () => live.locator('#nodes').isHidden());
 
   await context.setOffline(true);
   await until('the live page says that the node is silent', async () => /hasn't answered since/.test(await text(live, 'notice')));

@@ -46,6 +46,18 @@ const DESCRIPTION = {
 
 const PARTITIONS = 4;
 
+/** Three nodes: one that reads a partition which another still answers for, and one that is lost. */
+export function someNodes() {
+  const since = new Date(Date.now() - 3_600_000).toISOString();
+  const fold = (partition, state = 'ready', lag = 0) => ({ partition, state, next_offset: 18_000 + partition, lag, since });
+  const nodes = [
+    { address: '10.0.0.5:8080', reachable: true, since, owns: [0, 1], partitions: [fold(0), fold(1), fold(2)] },
+    { address: '10.0.0.6:8080', reachable: true, since, owns: [2, 3], partitions: [fold(2, 'filling', 1_042), fold(3)] },
+    { address: '10.0.0.7:8080', reachable: false, since, owns: [4, 5], partitions: [] },
+  ];
+  return { mode: 'owned', node: '10.0.0.5:8080', nodes, unowned: [], at: new Date().toISOString() };
+}
+
 /** A build in which every partition has folded `ratio` of a log of `end` records. */
 function someBuild(name, version, state, ratio, end, over = {}) {
   const now = Date.now();
@@ -213,6 +225,7 @@ export async function serveMock(port = 0) {
 
   function answer(method, path, body, query) {
     if (path === '/v1/live') return [200, live()];
+    if (path === '/v1/cluster') return [200, { mode: 'whole', node: 'mock:1', nodes: [], unowned: [], at: new Date().toISOString() }];
     if (path === '/v1/projections') {
       builds.forEach(goOn);
       return [200, { projections: builds }];

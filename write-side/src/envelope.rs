@@ -2,7 +2,9 @@
 
 use std::borrow::Cow;
 
-use pulsegate_domain::event::{Attributes, CONTENT_TYPE, CatalogEvent, ClickstreamEvent, Event, PlaybackEvent, encode};
+use pulsegate_domain::event::{
+    Attributes, CONTENT_TYPE, CatalogEvent, ClickstreamEvent, Event, PlaybackEvent, ProvisionalEvent, encode,
+};
 use pulsegate_domain::ids::{AccountId, AnonymousId, SessionId};
 use pulsegate_domain::time::Timestamp;
 use pulsegate_domain::topic::Topic;
@@ -82,6 +84,15 @@ pub fn catalog(event: &CatalogEvent, origin: &Origin<'_>) -> Record {
         CatalogEvent::EntitlementChanged(change) => change.account_id.as_str(),
     };
     record(Topic::Catalog, entity, entity, origin, event)
+}
+
+/// The record of a provisional answer: its key is the account, its subject the session where one is known.
+#[must_use]
+pub fn provisional(event: &ProvisionalEvent, origin: &Origin<'_>) -> Record {
+    let ProvisionalEvent::Answered(answered) = event;
+    let account = answered.account_id.as_str();
+    let session = answered.session_id.map(|id| id.to_string());
+    record(Topic::Provisional, account, session.as_deref().unwrap_or(account), origin, event)
 }
 
 fn record<T: Event + Serialize>(topic: Topic, key: &str, subject: &str, origin: &Origin<'_>, event: &T) -> Record {

@@ -43,7 +43,7 @@ impl LogSettings {
     pub const fn partitions_of(&self, topic: Topic) -> i32 {
         match topic {
             Topic::Catalog => 1,
-            Topic::Playback | Topic::Clickstream | Topic::Rejected => self.partitions,
+            Topic::Playback | Topic::Clickstream | Topic::Rejected | Topic::Provisional => self.partitions,
         }
     }
 }

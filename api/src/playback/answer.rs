@@ -22,10 +22,10 @@ pub struct Stamp {
 }
 
 impl Stamp {
-    pub(super) fn of_look(look: &Look<'_>, caught_up: bool) -> Self {
+    pub(super) fn of_look(look: &Look<'_>) -> Self {
         Self {
             as_of: look.as_of,
-            provisional: !caught_up,
+            provisional: !look.caught_up,
             stale_ms: Some(look.stale_ms).filter(|stale| *stale >= STALE_MS_MIN),
         }
     }

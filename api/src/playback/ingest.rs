@@ -3,7 +3,7 @@
 use futures_util::future::join_all;
 use pulsegate_domain::account::Verdict;
 use pulsegate_domain::catalog::Catalog;
-use pulsegate_domain::event::{ClickstreamEvent, PlaybackEvent};
+use pulsegate_domain::event::{ClickstreamEvent, PlaybackEvent, Question};
 use pulsegate_domain::ids::SessionId;
 use pulsegate_projections::hot_view::AsOf;
 use pulsegate_write_side::envelope::{self, Origin};
@@ -15,6 +15,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::answer::{CommandError, Stamp};
+use super::known::Known as KnownAccount;
 use super::{Playback, now};
 
 /// What became of a batch.
@@ -80,9 +81,11 @@ impl Playback {
         let received_at = now();
         let mut outcome = BatchOutcome::refusing(batch.rejected);
         let mut outgoing = Vec::with_capacity(batch.accepted.len());
+        let cold = self.known_of_all(batch.accepted.iter().map(|(_, request)| &request.account_id)).await;
         for (index, request) in batch.accepted {
             let (account, session, age_ms) = (request.account_id.clone(), request.session_id, request.age_ms);
-            let admitted = self.admit(&account, session, |known| {
+            let known = cold.get(&account).unwrap_or(&KnownAccount::View);
+            let admitted = self.admit(&account, session, known, |known| {
                 let stamped = |catalog: &Catalog| stamp::heartbeat(request, catalog, known, received_at);
                 PlaybackEvent::Heartbeat(self.inner.catalog.read(stamped))
             });
@@ -151,18 +154,22 @@ impl Playback {
 
     /// Appends a batch of signals and answers each from the fold right after its own event.
     pub async fn signals(&self, batch: Batch<SignalRequest>) -> Vec<SignalOutcome> {
-        let asked = batch.accepted.into_iter().map(|(index, request)| self.signal(index, request));
+        let cold = self.known_of_all(batch.accepted.iter().map(|(_, request)| &request.account_id)).await;
+        let asked = batch.accepted.into_iter().map(|(index, request)| {
+            let known = cold.get(&request.account_id).unwrap_or(&KnownAccount::View);
+            self.signal(index, request, known)
+        });
         let mut outcomes = join_all(asked).await;
         outcomes.extend(batch.rejected.into_iter().map(|error| SignalOutcome::failed(ItemRejected::invalid(error))));
         outcomes.sort_by_key(|outcome| outcome.index);
         outcomes
     }
 
-    async fn signal(&self, index: usize, request: SignalRequest) -> SignalOutcome {
-        let account = request.account_id.clone();
-        let event = self.admit_signal(request);
+    async fn signal(&self, index: usize, request: SignalRequest, known: &KnownAccount) -> SignalOutcome {
+        let event = self.admit_signal(request, known);
+        let origin = Origin::new("/v1/signals", now());
         let answered = match event {
-            Ok(event) => self.append_and_hear(&account, event, "/v1/signals", now()).await,
+            Ok(event) => self.append_and_hear(known, Question::Signal, event, &origin).await,
             Err(error) => Err(error),
         };
         match answered {
@@ -177,25 +184,29 @@ impl Playback {
         }
     }
 
-    pub(super) fn admit_signal(&self, request: SignalRequest) -> Result<PlaybackEvent, CommandError> {
+    pub(super) fn admit_signal(
+        &self,
+        request: SignalRequest,
+        known: &KnownAccount,
+    ) -> Result<PlaybackEvent, CommandError> {
         let account = request.account_id.clone();
         let session = request.session_id;
         // Of what its device's session has said of itself, a server that knows no session takes nothing back.
         let of_device = || {
-            self.inner.view.look(&account, |look| {
+            self.look(&account, known, |look| {
                 let known = look.account?;
                 let belongs = known.session_of(&request.device_id, &request.title_id, request.kind, look.as_of.at)?;
                 known.open_session(belongs).map(Known::from)
             })
         };
-        let known = if session.is_none() { of_device() } else { None };
-        let make = |known| {
-            let stamped = |catalog: &Catalog| stamp::signal(request, catalog, known, now());
+        let stands = if session.is_none() { of_device() } else { None };
+        let make = |stands| {
+            let stamped = |catalog: &Catalog| stamp::signal(request, catalog, stands, now());
             PlaybackEvent::Signal(self.inner.catalog.read(stamped))
         };
         match session {
-            Some(session) => self.admit(&account, session, make).map(|admitted| admitted.event),
-            None => Ok(make(known)),
+            Some(session) => self.admit(&account, session, known, make).map(|admitted| admitted.event),
+            None => Ok(make(stands)),
         }
     }
 

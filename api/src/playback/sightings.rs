@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use pulsegate_domain::account::Verdict;
+use pulsegate_domain::event::Question;
 use pulsegate_write_side::adapter::{CloudFront, Fate, Intake, LineError, Mapping, Sighting, Thinner};
 use pulsegate_write_side::envelope::{self, Origin};
 use pulsegate_write_side::request::{INVALID, SignalRequest};
@@ -12,6 +13,7 @@ use serde::Serialize;
 
 use super::answer::{Answered, CommandError, open};
 use super::ingest::{BatchOutcome, Outgoing};
+use super::known::Known;
 use super::{Playback, now};
 
 /// Most lines of one log that are told apart in an answer; all are counted.
@@ -79,9 +81,10 @@ impl LogOutcome {
 impl Playback {
     /// A licence server asks before it issues. Allowed is `Ok`; blocked and ended are errors with the verdict.
     pub async fn licence(&self, request: SignalRequest) -> Result<Answered, CommandError> {
-        let account = request.account_id.clone();
-        let event = self.admit_signal(request)?;
-        let (answer, _) = self.append_and_hear(&account, event, "/v1/signals/licence", now()).await?;
+        let known = self.known(&request.account_id).await;
+        let event = self.admit_signal(request, &known)?;
+        let origin = Origin::new("/v1/signals/licence", now());
+        let (answer, _) = self.append_and_hear(&known, Question::Signal, event, &origin).await?;
         let answer = open(answer)?;
         match (answer.session_id, &answer.verdict) {
             (Some(session_id), Some(verdict)) if !verdict.allows() => {
@@ -155,8 +158,10 @@ impl Playback {
     ) -> (HashSet<usize>, Option<CommandError>) {
         let mut outgoing = Vec::with_capacity(sent.len());
         let mut not_appended = HashSet::new();
+        let cold = self.known_of_all(sent.iter().map(|(_, sighting)| &sighting.signal.account_id)).await;
         for (line, Sighting { at, signal }) in sent {
-            match self.admit_signal(signal.clone()) {
+            let known = cold.get(&signal.account_id).unwrap_or(&Known::View);
+            match self.admit_signal(signal.clone(), known) {
                 Ok(event) => {
                     let origin = Origin::new("/v1/signals/cloudfront", *at);
                     let record = envelope::playback(&event, &origin);

@@ -67,6 +67,10 @@ impl Playback {
                     () = tokio::time::sleep_until(deadline) => break,
                     () = playback.inner.waits_end.cancelled() => break,
                 }
+                if !playback.has_in_memory(&account) {
+                    // Its partition has left this node: who asks again is passed on to where it is.
+                    break;
+                }
                 (answer, next) = playback.check_and_next(&account, session);
             }
             answer
@@ -78,7 +82,7 @@ impl Playback {
         self.inner.view.look(account, |look| {
             let verdict = look.account.and_then(|known| known.verdict(session, look.as_of.at, look.policies));
             let next = look.account.and_then(|known| known.changes_by_itself_at(look.as_of.at));
-            (Answered { session_id: Some(session), verdict, stamp: self.stamp(look) }, next)
+            (Answered { session_id: Some(session), verdict, stamp: Stamp::of_look(look) }, next)
         })
     }
 
@@ -138,6 +142,9 @@ impl Following {
                     () = self.playback.inner.waits_end.cancelled() => return None,
                 }
             }
+            if !self.playback.has_in_memory(&self.account) {
+                return None;
+            }
             let is_first = matches!(self.next, Next::Now);
             let news = self.look();
             if is_first || !news.is_empty() {
@@ -149,7 +156,7 @@ impl Following {
     fn look(&mut self) -> Vec<News> {
         let Self { playback, account, told, next, .. } = self;
         playback.inner.view.look(account, |look| {
-            let stamp = playback.stamp(look);
+            let stamp = Stamp::of_look(look);
             let at = look.as_of.at;
             let mut live = look.account.map(|known| known.sessions(at, look.policies)).unwrap_or_default();
             live.truncate(FOLLOWED_MAX);

@@ -7,6 +7,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::answer::{self, BatchAnswer, HeartbeatAnswer};
+use crate::cluster::Hopped;
 use crate::extract::{JsonBody, PathIds};
 use crate::problem::Problem;
 use crate::refused;
@@ -50,9 +51,13 @@ async fn heartbeat(State(api): State<ApiState>, ids: PathIds, JsonBody(body): Js
     post, path = "/v1/heartbeats", tag = "ingest", request_body = HeartbeatBatch,
     responses((status = 200, description = "What became of them.", body = BatchAnswer))
 )]
-async fn heartbeats(State(api): State<ApiState>, JsonBody(body): JsonBody) -> Result<Response, Problem> {
+async fn heartbeats(
+    State(api): State<ApiState>,
+    Hopped(hopped): Hopped,
+    JsonBody(body): JsonBody,
+) -> Result<Response, Problem> {
     let batch = parse_heartbeat_batch(&body)?;
     refused::keep(&api, refused::items("/v1/heartbeats", &batch.rejected));
-    let outcome = api.playback().heartbeats(batch).await?;
+    let outcome = api.cluster().heartbeats(&api, batch, &body, hopped).await?;
     Ok(answer::ok(&BatchAnswer::from(outcome)))
 }

@@ -68,7 +68,7 @@ async fn list(State(api): State<ApiState>, ids: PathIds, RawQuery(raw): RawQuery
     let account = ids.account()?;
     let found = match query::<Instant>(raw.as_deref(), "as_of")? {
         Some(Instant(at)) => api.playback().sessions_as_of(&account, at).await?,
-        None => api.playback().sessions(&account),
+        None => api.playback().sessions(&account).await?,
     };
     Ok(answer::sessions(&found))
 }
@@ -157,9 +157,14 @@ async fn verdict(State(api): State<ApiState>, ids: PathIds, RawQuery(raw): RawQu
     let (account, session) = (ids.account()?, ids.session()?);
     let since = query::<Since>(raw.as_deref(), "since")?.map(|Since(word)| word);
     let Some(WaitTime(wait)) = query(raw.as_deref(), "wait")? else {
-        let answered = api.playback().verdict(&account, session)?;
+        let answered = api.playback().verdict(&account, session).await?;
         return Ok(answer::verdict(answered, api.settings().heartbeat_interval_ms, api.measures()));
     };
+    if !api.playback().has_in_memory(&account) {
+        // Nothing that could wake it is folded here: who asks again is passed on to where it is.
+        let answered = api.playback().verdict(&account, session).await?;
+        return Ok(answer::verdict(answered, api.settings().heartbeat_interval_ms, api.measures()));
+    }
     let answered = api.playback().verdict_after(&account, session, since, wait)?;
     Ok(wait::verdict(api, answered))
 }

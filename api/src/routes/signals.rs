@@ -12,6 +12,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::answer::{self, LicenceAnswer, LogAnswer, SignalsAnswer};
+use crate::cluster::Hopped;
 use crate::extract::{JsonBody, LinesBody};
 use crate::problem::Problem;
 use crate::refused;
@@ -36,11 +37,14 @@ pub(super) fn asking() -> OpenApiRouter<ApiState> {
     post, path = "/v1/signals", tag = "ingest", request_body = SignalBatch,
     responses((status = 200, description = "A verdict for each.", body = SignalsAnswer))
 )]
-async fn signals(State(api): State<ApiState>, JsonBody(body): JsonBody) -> Result<Response, Problem> {
+async fn signals(
+    State(api): State<ApiState>,
+    Hopped(hopped): Hopped,
+    JsonBody(body): JsonBody,
+) -> Result<Response, Problem> {
     let batch = parse_signal_batch(&body)?;
     refused::keep(&api, refused::items("/v1/signals", &batch.rejected));
-    let outcomes = api.playback().signals(batch).await;
-    Ok(answer::ok(&SignalsAnswer::of(outcomes, api.measures())?))
+    Ok(answer::ok(&api.cluster().signals(&api, batch, &body, hopped).await?))
 }
 
 /// Ask before a licence is issued
@@ -57,8 +61,15 @@ async fn signals(State(api): State<ApiState>, JsonBody(body): JsonBody) -> Resul
          body = schema::Problem, content_type = "application/problem+json"),
     )
 )]
-async fn licence(State(api): State<ApiState>, JsonBody(body): JsonBody) -> Result<Response, Problem> {
+async fn licence(
+    State(api): State<ApiState>,
+    Hopped(hopped): Hopped,
+    JsonBody(body): JsonBody,
+) -> Result<Response, Problem> {
     let question = parse_licence(&body, &api.settings().mapping)?;
+    if !hopped && let Some(answer) = api.cluster().licence(&question.account_id, &body).await {
+        return Ok(answer);
+    }
     let answered = api.playback().licence(question).await?;
     Ok(answer::licence(answered, api.measures()))
 }

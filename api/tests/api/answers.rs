@@ -100,6 +100,31 @@ async fn a_view_that_has_not_caught_up_says_so() {
 }
 
 #[tokio::test]
+async fn a_node_alone_has_every_partition() {
+    let cluster = get("/v1/cluster").await.json();
+    assert_eq!((&cluster["mode"], &cluster["node"]), (&json!("whole"), &json!("this node")));
+    let [node] = cluster["nodes"].as_array().unwrap().as_slice() else { panic!("{cluster}") };
+    assert_eq!((&node["reachable"], node["owns"].as_array().map(Vec::len)), (&json!(true), Some(12)));
+    let own = get("/v1/cluster/node").await.json();
+    assert_eq!(own["address"], cluster["node"]);
+    for fold in own["partitions"].as_array().unwrap() {
+        // The log is away.
+        assert_eq!((&fold["state"], &fold["next_offset"], &fold["lag"]), (&json!("filling"), &json!(0), &json!(0)));
+    }
+}
+
+#[tokio::test]
+async fn provisional_answers_are_listed_from_the_log() {
+    let answer = get("/v1/provisional?since=2026-11-28T16:00:00Z&account=a&limit=5").await;
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    answer.problem("unavailable");
+    for (query, pointer) in [("limit=0", "/limit"), ("since=yesterday", "/since"), ("account=%2F", "/account")] {
+        let answer = get(&format!("/v1/provisional?{query}")).await;
+        assert_eq!(answer.problem("invalid")["errors"][0]["pointer"], pointer);
+    }
+}
+
+#[tokio::test]
 async fn a_session_that_nobody_heard_of_is_404() {
     for (method, path) in [("GET", of_session("/verdict")), ("POST", of_session("/evict"))] {
         let answer = ask(sent(method, &path, "")).await;

@@ -1,7 +1,8 @@
 //! What has been released is a fact for ever: `tests/golden/` holds a record of every type.
 
 use pulsegate_domain::event::{
-    Attributes, CatalogEvent, ClickstreamEvent, Event, KINDS, PlaybackEvent, Unreadable, decode, encode,
+    Attributes, CatalogEvent, ClickstreamEvent, Event, KINDS, PlaybackEvent, ProvisionalEvent, Unreadable, decode,
+    encode,
 };
 use pulsegate_domain::time::Timestamp;
 use serde::Serialize;
@@ -34,6 +35,7 @@ fn again(text: &str) -> Result<String, Unreadable> {
         Some("playback") => of::<PlaybackEvent>(text, &attributes),
         Some("clickstream") => of::<ClickstreamEvent>(text, &attributes),
         Some("catalog") => of::<CatalogEvent>(text, &attributes),
+        Some("provisional") => of::<ProvisionalEvent>(text, &attributes),
         family => panic!("{family:?} is no family of events"),
     }
 }

@@ -1,8 +1,10 @@
 //! The reads: a whole start for the hot view, one account for a cold check, an account's decisions.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use futures_util::TryStreamExt as _;
-use pulsegate_domain::account::{Account, Decision, Takeover};
+use pulsegate_domain::account::{Account, Decision, SessionState, Takeover};
 use pulsegate_domain::ids::{AccountId, SessionId};
 use pulsegate_domain::time::Timestamp;
 use pulsegate_domain::topic::partition_of;
@@ -21,6 +23,15 @@ pub const DECISIONS_MAX: u32 = 500;
 
 /// Every session and every partition's position, as of one moment: what the hot view starts from.
 pub async fn load_partitions(pool: &PgPool) -> Result<Snapshot, sqlx::Error> {
+    load(pool, None).await
+}
+
+/// The same of one partition.
+pub async fn load_partition(pool: &PgPool, partition: i32) -> Result<Snapshot, sqlx::Error> {
+    load(pool, Some(partition)).await
+}
+
+async fn load(pool: &PgPool, only: Option<i32>) -> Result<Snapshot, sqlx::Error> {
     // A connection of its own: one of the pool may still be within a transaction that was given up as it began, and
     // would then see more than one moment.
     let mut connection = PgConnection::connect_with(&pool.connect_options()).await?;
@@ -37,18 +48,25 @@ pub async fn load_partitions(pool: &PgPool) -> Result<Snapshot, sqlx::Error> {
     let mut snapshot = Snapshot::default();
     let mut positions = sqlx::query_as::<_, (i32, i64, i64)>(
         "select partition, next_offset, clock_ms from pulsegate.projection_offsets
-         where build = $1 and topic = 'playback' order by partition",
+         where build = $1 and topic = 'playback' and ($2::int is null or partition = $2) order by partition",
     )
     .bind(live)
+    .bind(only)
     .fetch(&mut *tx);
     while let Some((partition, next_offset, clock)) = positions.try_next().await? {
         snapshot.partitions.push((partition, next_offset, Timestamp::from_millis(clock)));
     }
     drop(positions);
-    let mut sessions =
-        sqlx::query_as::<_, (i32, String, String)>("select partition, account_id, state from session_states")
-            .fetch(&mut *tx);
+    let asked = match only {
+        None => sqlx::query_as("select partition, account_id, state from session_states"),
+        Some(partition) => {
+            sqlx::query_as("select partition, account_id, state from session_states where partition = $1")
+                .bind(partition)
+        }
+    };
+    let mut sessions = asked.fetch(&mut *tx);
     while let Some((partition, account, state)) = sessions.try_next().await? {
+        let (account, state): (String, String) = (account, state);
         snapshot.sessions.push((partition, read_id(&account)?, read_state(&state)?));
     }
     drop(sessions);
@@ -68,32 +86,44 @@ pub struct KnownAccount {
     pub position: Position,
 }
 
-/// One account, for a check while the hot view is cold.
-pub async fn account(pool: &PgPool, id: &AccountId) -> Result<KnownAccount, sqlx::Error> {
+/// These accounts, for answers while the hot view doesn't fold their partitions. Each is as of its partition's position.
+pub async fn accounts(pool: &PgPool, ids: &[AccountId]) -> Result<HashMap<AccountId, KnownAccount>, sqlx::Error> {
+    let names: Vec<_> = ids.iter().map(AccountId::as_str).collect();
     // One statement sees one state of the database.
-    let rows = sqlx::query_as::<_, (i32, i64, i64, Vec<String>)>(
-        "select partition, next_offset, clock_ms,
-                array(select state from active_sessions.sessions where account_id = $1)
-         from pulsegate.live_offsets
-         where name = 'active_sessions' and topic = 'playback'
-         order by partition",
+    let rows = sqlx::query_as::<_, (i32, i64, i64, Option<String>, Option<String>)>(
+        "with states as (select account_id, partition, state from active_sessions.sessions where account_id = any($1))
+         select partition, next_offset, clock_ms, account_id, state
+         from pulsegate.live_offsets left join states using (partition)
+         where name = 'active_sessions' and topic = 'playback'",
     )
-    .bind(id.as_str())
+    .bind(names)
     .fetch_all(pool)
     .await?;
-    // There is a row for each partition of the topic.
-    let partition = i32::try_from(rows.len()).ok().filter(|count| *count > 0);
-    let partition = partition.map(|count| partition_of(id.as_str().as_bytes(), count));
-    let own = rows.into_iter().find(|(row, ..)| Some(*row) == partition);
-    let Some((partition, next_offset, clock, states)) = own else {
-        return Ok(KnownAccount { account: Account::default(), partition: None, position: Position::START });
+    let mut positions = HashMap::new();
+    let mut states: HashMap<AccountId, Vec<SessionState>> = HashMap::new();
+    for (partition, next_offset, clock, account, state) in rows {
+        positions.insert(partition, Position { next_offset, clock: Timestamp::from_millis(clock) });
+        if let (Some(account), Some(state)) = (account, state) {
+            states.entry(read_id(&account)?).or_default().push(read_state(&state)?);
+        }
+    }
+    // There is a position for each partition of the topic.
+    let Some(partitions) = i32::try_from(positions.len()).ok().filter(|count| *count > 0) else {
+        return Ok(HashMap::new());
     };
-    let sessions = states.iter().map(|state| read_state(state)).collect::<Result<Vec<_>, _>>()?;
-    Ok(KnownAccount {
-        account: Account::from_sessions(sessions),
-        partition: Some(partition),
-        position: Position { next_offset, clock: Timestamp::from_millis(clock) },
-    })
+    let known = ids.iter().filter_map(|id| {
+        let partition = partition_of(id.as_str().as_bytes(), partitions);
+        let position = *positions.get(&partition)?;
+        let account = Account::from_sessions(states.remove(id).unwrap_or_default());
+        Some((id.clone(), KnownAccount { account, partition: Some(partition), position }))
+    });
+    Ok(known.collect())
+}
+
+/// One account, for an answer while the hot view doesn't fold its partition.
+pub async fn account(pool: &PgPool, id: &AccountId) -> Result<KnownAccount, sqlx::Error> {
+    let nothing = KnownAccount { account: Account::default(), partition: None, position: Position::START };
+    Ok(accounts(pool, std::slice::from_ref(id)).await?.remove(id).unwrap_or(nothing))
 }
 
 /// Where a page of decisions ended: the next one holds what stands before.

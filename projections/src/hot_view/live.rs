@@ -132,7 +132,8 @@ impl Counters {
                 .map(|shard| shard.count(now))
                 .fold((0, 0, 0), |sum, part| (sum.0 + part.0, sum.1 + part.1, sum.2 + part.2))
         });
-        let stale_ms = shards.iter().map(|shard| shard.stale_ms(now)).max().unwrap_or_default();
+        let stale_ms =
+            shards.iter().filter(|shard| shard.is_folded()).map(|shard| shard.stale_ms(now)).max().unwrap_or_default();
         let mut recent = self.recent();
         if fresh.is_none() {
             recent.counted = Some((Instant::now(), figures));

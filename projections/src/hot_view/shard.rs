@@ -13,8 +13,9 @@ use pulsegate_domain::time::Timestamp;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
+use super::proof::{Proof, evaluated_at};
 use super::waiting::Waiting;
-use super::{AsOf, Decided, Folded, Look, live};
+use super::{AsOf, Decided, FoldState, Folded, Look, Part, PartitionFold, live};
 use crate::catalog_view::CatalogView;
 
 /// How many acknowledged events of one partition may wait for those before them.
@@ -47,6 +48,10 @@ pub struct Acknowledged {
 pub(super) struct Shard {
     partition: i32,
     state: RwLock<State>,
+    /// Whether it is folded here at all; beside `state` so that a request need not lock to ask.
+    folded_here: AtomicBool,
+    /// Since when it is, or no longer is.
+    since: Mutex<Timestamp>,
     /// Behind the last record folded; beside `state` so that a waiter need not lock.
     next_offset: AtomicI64,
     folded: AtomicU64,
@@ -62,25 +67,6 @@ struct State {
     last_offset: i64,
     /// Acknowledged events by their offset, that came before those in front of them.
     early: BTreeMap<i64, Acknowledged>,
-}
-
-/// Up to when the view is known to have been at the end of the log.
-#[derive(Clone, Copy, Default)]
-struct Proof {
-    proven_at: Option<Timestamp>,
-    /// An end that was above the position when it was noted, and when it was asked for.
-    pending: Option<(i64, Timestamp)>,
-}
-
-impl Proof {
-    fn settle(&mut self, next_offset: i64) {
-        if let Some((end, asked_at)) = self.pending
-            && next_offset >= end
-        {
-            self.proven_at = self.proven_at.max(Some(asked_at));
-            self.pending = None;
-        }
-    }
 }
 
 impl State {
@@ -103,6 +89,8 @@ impl Shard {
                 early: BTreeMap::new(),
             }),
             next_offset: AtomicI64::new(0),
+            folded_here: AtomicBool::new(false),
+            since: Mutex::new(super::now()),
             folded: AtomicU64::new(0),
             proof: Mutex::default(),
             expected: Mutex::default(),
@@ -115,15 +103,50 @@ impl Shard {
         self.partition
     }
 
-    pub(super) fn begin_at(&mut self, next_offset: i64, clock: Timestamp) {
-        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
-        state.clock = clock;
-        state.last_offset = next_offset - 1;
-        *self.next_offset.get_mut() = next_offset;
+    /// Begins to fold from a part of a snapshot. Only the folding thread does, before it reads.
+    pub(super) fn begin(&self, part: Part) {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        state.accounts = part.accounts.into_iter().collect();
+        state.early.clear();
+        state.clock = part.clock;
+        state.last_offset = part.next_offset - 1;
+        self.next_offset.store(part.next_offset, Ordering::Release);
+        self.restart(true);
     }
 
-    pub(super) fn insert(&mut self, id: AccountId, account: Account) {
-        self.state.get_mut().unwrap_or_else(PoisonError::into_inner).accounts.insert(id, account);
+    /// Folds no longer and drops what was remembered. Who waits for an event here is told nothing, and knows by that.
+    pub(super) fn leave(&self) {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        state.accounts = HashMap::default();
+        state.early.clear();
+        self.restart(false);
+        let mut expected = self.expected.lock().unwrap_or_else(PoisonError::into_inner);
+        expected.clear();
+        self.expected_count.store(0, Ordering::Release);
+        self.waiting.wake_all();
+    }
+
+    fn restart(&self, folded_here: bool) {
+        *self.proof.lock().unwrap_or_else(PoisonError::into_inner) = Proof::default();
+        *self.since.lock().unwrap_or_else(PoisonError::into_inner) = super::now();
+        self.folded_here.store(folded_here, Ordering::Release);
+    }
+
+    pub(super) fn is_folded(&self) -> bool {
+        self.folded_here.load(Ordering::Acquire)
+    }
+
+    /// How it stands here; `None` where it isn't folded.
+    pub(super) fn standing(&self) -> Option<PartitionFold> {
+        if !self.is_folded() {
+            return None;
+        }
+        let state = if self.is_proven() { FoldState::Ready } else { FoldState::Filling };
+        let next_offset = self.next_offset();
+        let end = self.proof.lock().unwrap_or_else(PoisonError::into_inner).end.max(next_offset);
+        let since = *self.since.lock().unwrap_or_else(PoisonError::into_inner);
+        let lag = u64::try_from(end - next_offset).unwrap_or_default();
+        Some(PartitionFold { partition: self.partition, state, next_offset, lag, since })
     }
 
     pub(super) fn next_offset(&self) -> i64 {
@@ -145,7 +168,7 @@ impl Shard {
         live: &live::Counters,
         stop: &AtomicBool,
     ) {
-        if record.offset < self.next_offset() {
+        if record.offset < self.next_offset() || !self.is_folded() {
             return;
         }
         let decoded = match event::decode::<PlaybackEvent>(record.value) {
@@ -194,6 +217,9 @@ impl Shard {
     /// only one to bring what others appended.
     pub(super) fn acknowledged(&self, own: Acknowledged, policies: &PolicySet, live: &live::Counters) {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        if !self.is_folded() {
+            return;
+        }
         let next_offset = self.next_offset();
         // A view that is far behind has its memory for better things.
         let is_near = own.offset - next_offset <= i64::try_from(EARLY_MAX).unwrap_or(i64::MAX);
@@ -299,17 +325,12 @@ impl Shard {
 
     /// Notes an end of the log: `end` was it when it was asked for at `asked_at`. Whether it was reached.
     pub(super) fn note_end(&self, end: i64, asked_at: Timestamp) -> bool {
+        if !self.is_folded() {
+            return true;
+        }
         let mut proof = self.proof.lock().unwrap_or_else(PoisonError::into_inner);
         let next_offset = self.next_offset();
-        proof.settle(next_offset);
-        if next_offset >= end {
-            proof.proven_at = proof.proven_at.max(Some(asked_at));
-            proof.pending = None;
-        } else if proof.pending.is_none() {
-            // An older one that is not reached yet is kept: replaced each time, it might never be.
-            proof.pending = Some((end, asked_at));
-        }
-        next_offset >= end
+        proof.note(end, asked_at, next_offset)
     }
 
     fn proven_at(&self) -> Option<Timestamp> {
@@ -326,11 +347,8 @@ impl Shard {
         now.ms_since(self.evaluated_now(now))
     }
 
-    /// The instant at which an answer between events is evaluated: the node's clock, but no later than
-    /// the view was known to be at the end of the log, so that an outage freezes leases and blocks nobody.
     fn evaluated_at(&self, clock: Timestamp, now: Timestamp) -> Timestamp {
-        let proven_at = self.proven_at().unwrap_or(Timestamp::MIN);
-        clock.max(now.min(proven_at))
+        evaluated_at(self.proven_at(), clock, now)
     }
 
     /// The same now.
@@ -352,23 +370,28 @@ impl Shard {
         look: impl FnOnce(&Look<'_>) -> R,
     ) -> R {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
-        let at = self.evaluated_at(state.clock, now);
+        let proven_at = self.proven_at();
+        let at = evaluated_at(proven_at, state.clock, now);
         look(&Look {
             account: state.accounts.get(account),
             policies,
             as_of: AsOf { partition: self.partition, offset: state.last_offset, at },
             stale_ms: now.ms_since(at),
+            clock: state.clock,
+            caught_up: proven_at.is_some(),
         })
     }
 
     pub(super) fn expect(&self, event_id: Uuid, tell: oneshot::Sender<Folded>) {
-        self.expected.lock().unwrap_or_else(PoisonError::into_inner).insert(event_id, tell);
-        self.expected_count.fetch_add(1, Ordering::Release);
+        let mut expected = self.expected.lock().unwrap_or_else(PoisonError::into_inner);
+        expected.insert(event_id, tell);
+        self.expected_count.store(expected.len(), Ordering::Release);
     }
 
     fn take_expected(&self, event_id: Uuid) -> Option<oneshot::Sender<Folded>> {
-        let waiter = self.expected.lock().unwrap_or_else(PoisonError::into_inner).remove(&event_id)?;
-        self.expected_count.fetch_sub(1, Ordering::Release);
+        let mut expected = self.expected.lock().unwrap_or_else(PoisonError::into_inner);
+        let waiter = expected.remove(&event_id)?;
+        self.expected_count.store(expected.len(), Ordering::Release);
         Some(waiter)
     }
 
@@ -446,6 +469,7 @@ mod tests {
     #[test]
     fn what_is_acknowledged_is_folded_once_nothing_is_missing_before_it() {
         let (shard, policies, live) = (Shard::new(0), PolicySet::default(), live::Counters::default());
+        shard.begin(Part::default());
         let acknowledge = |offset| {
             shard.acknowledged(stop(offset), &policies, &live);
             (shard.next_offset(), shard.folded_total())
@@ -456,5 +480,26 @@ mod tests {
         // Too far ahead to be kept: the log brings it.
         assert_eq!(acknowledge(3 + i64::try_from(EARLY_MAX).unwrap()), (2, 2));
         assert!(shard.state.read().unwrap().early.is_empty());
+    }
+
+    #[test]
+    fn a_partition_that_left_folds_nothing_and_begins_again_from_its_snapshot() {
+        let (shard, policies, live) = (Shard::new(0), PolicySet::default(), live::Counters::default());
+        shard.begin(Part::default());
+        let (tell, mut told) = oneshot::channel();
+        shard.expect(Uuid::from_u128(9), tell);
+        shard.leave();
+        assert!(told.try_recv().is_err(), "who waits here is told nothing");
+        shard.acknowledged(stop(0), &policies, &live);
+        assert_eq!((shard.next_offset(), shard.folded_total(), shard.standing()), (0, 0, None));
+        let part = Part { next_offset: 5, clock: Timestamp::from_millis(7), accounts: Vec::new() };
+        shard.begin(part);
+        shard.acknowledged(stop(4), &policies, &live);
+        shard.acknowledged(stop(5), &policies, &live);
+        assert_eq!((shard.next_offset(), shard.folded_total()), (6, 1));
+        let standing = shard.standing().unwrap();
+        assert_eq!((standing.state, standing.lag), (FoldState::Filling, 0));
+        assert!(shard.note_end(6, Timestamp::from_millis(2_000)));
+        assert_eq!(shard.standing().unwrap().state, FoldState::Ready);
     }
 }

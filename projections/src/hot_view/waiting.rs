@@ -74,6 +74,14 @@ impl Waiting {
         self.accounts_len.store(accounts.len(), Ordering::Release);
     }
 
+    /// Wakes everybody: the partition is folded here no longer.
+    pub(super) fn wake_all(&self) {
+        let accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+        for ear in accounts.values() {
+            ear.woken.send_replace(());
+        }
+    }
+
     /// To be asked before a record of `id` is folded; the answer goes to [`folded`](Self::folded).
     pub(super) fn before(&self, id: &AccountId, account: &Account) -> Option<Before> {
         if self.accounts_len.load(Ordering::Acquire) == 0 {
