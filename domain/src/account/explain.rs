@@ -280,7 +280,9 @@ impl Explainer {
             said,
             source: source.clone(),
             session_id: session,
-            device_id: about.map(|session| session.device_id.clone()),
+            device_id: about
+                .map(|session| session.device_id.clone())
+                .or_else(|| self.account.ended_session(session)?.device_id.clone()),
             title_id: about.map(|session| session.title_id.clone()),
             outcome: outcome.into(),
             verdict,

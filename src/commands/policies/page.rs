@@ -59,7 +59,7 @@ pub(super) fn of(tried: &Tried) -> String {
     let last = tried.concurrency.iter().rposition(|row| row.accounts > 0).unwrap_or_default().max(4);
     let rows = &tried.concurrency[..=last.min(STREAMS_MAX)];
     let or_more = |streams: usize| if streams == STREAMS_MAX { format!("{streams}+") } else { streams.to_string() };
-    let streams: Vec<_> = rows.iter().map(|row| (or_more(row.streams), vec![0, row.accounts])).collect();
+    let streams: Vec<_> = rows.iter().map(|row| (or_more(row.streams), vec![row.accounts])).collect();
     chart(&mut page, "Accounts by the most streams that they wanted at once", &streams);
     page.push_str("<table><thead><tr><th>A limit of</th><th>accounts that wanted just so many</th><th>accounts that it would hit</th></tr></thead><tbody>");
     for one in rows {
@@ -79,12 +79,12 @@ pub(super) fn of(tried: &Tried) -> String {
     let _ = write!(
         page,
         "<h2>The draft</h2>\n<pre>{}</pre>\n<p>Players were not asked: one that was told no stays told no in what \
-         happened, and one that the draft would have told no goes on in it. {} records, {} of them passed over, {} \
-         ms before the first day to warm up; as of {}.</p>\n</body></html>\n",
+         happened, and one that the draft would have told no goes on in it. {} records, those of {} h \
+         before the first day to warm up among them, {} passed over; as of {}.</p>\n</body></html>\n",
         escaped(&draft),
         grouped(tried.records),
+        grouped(tried.warm_up_ms / 3_600_000),
         grouped(tried.skipped),
-        grouped(tried.warm_up_ms),
         places.join(" ")
     );
     page
@@ -98,7 +98,7 @@ fn row(page: &mut String, name: &str, numbers: &[u64]) {
     page.push_str("</tr>");
 }
 
-/// Bars: for each label one before and one after, if there is a before.
+/// Bars: for each label one with the draft, behind one before where there are two.
 fn chart(page: &mut String, caption: &str, bars: &[(String, Vec<u64>)]) {
     let largest = bars.iter().flat_map(|(_, values)| values).copied().max().unwrap_or_default().max(1);
     let step = WIDTH / bars.len().max(1);
@@ -115,7 +115,7 @@ fn chart(page: &mut String, caption: &str, bars: &[(String, Vec<u64>)]) {
             let room = (HEIGHT - 16) as u128;
             let height = usize::try_from(u128::from(*value) * room / u128::from(largest)).unwrap_or_default();
             let height = if *value > 0 { height.max(1) } else { 0 };
-            let class = if place == 0 { "before" } else { "after" };
+            let class = if place + 1 < values.len() { "before" } else { "after" };
             let _ = write!(
                 page,
                 "<rect class=\"{class}\" x=\"{}\" y=\"{}\" width=\"{width}\" height=\"{height}\"><title>{}: {}</title></rect>",
