@@ -42,6 +42,8 @@ mod node;
 mod numbered;
 #[path = "main_job/pacer.rs"]
 mod pacer;
+#[path = "main_job/policy_try.rs"]
+mod policy_try;
 #[path = "main_job/producer.rs"]
 mod producer;
 #[path = "main_job/raw_server.rs"]
@@ -66,6 +68,8 @@ mod ten_rules;
 mod viewers;
 #[path = "main_job/visible.rs"]
 mod visible;
+#[path = "main_job/waiting.rs"]
+mod waiting;
 
 use std::process::ExitCode;
 use std::time::Instant;
@@ -110,10 +114,12 @@ enum Measure {
     RebuildKeyed,
     LiveLag,
     Switch,
+    Waiting,
+    PolicyTry,
 }
 
 impl Measure {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 15] = [
         Self::HeartbeatsSingle,
         Self::HeartbeatsBatched,
         Self::BlockCheck,
@@ -127,6 +133,8 @@ impl Measure {
         Self::RebuildKeyed,
         Self::LiveLag,
         Self::Switch,
+        Self::Waiting,
+        Self::PolicyTry,
     ];
 
     const fn name(self) -> &'static str {
@@ -144,6 +152,8 @@ impl Measure {
             Self::RebuildKeyed => "rebuild_keyed",
             Self::LiveLag => "live_lag",
             Self::Switch => "switch",
+            Self::Waiting => "waiting",
+            Self::PolicyTry => "policy_try",
         }
     }
 
@@ -162,6 +172,8 @@ impl Measure {
             Self::RebuildKeyed => rebuilds::keyed(scale).await,
             Self::LiveLag => lag::measure(scale).await,
             Self::Switch => switches::measure(scale).await,
+            Self::Waiting => waiting::measure(scale).await,
+            Self::PolicyTry => policy_try::measure(scale).await,
         }
     }
 }

@@ -28,7 +28,7 @@ use crate::schema;
         (name = "statements", description = "What is due to whom, closed so that it stands, and what is behind it."),
         (name = "operation", description = "How the service stands."),
     ),
-    components(schemas(schema::Problem, schema::reports::Format, schema::reports::Resolution)),
+    components(schemas(schema::Problem, schema::reports::Format, schema::reports::Resolution, schema::statements::WhichRows, schema::statements::StatementFormat)),
 )]
 pub(crate) struct Description;
 
@@ -145,7 +145,7 @@ mod tests {
         // The routes put an account and the rest of the place beside a decision.
         let decision: Decision = serde_json::from_value(schema("Decision")["example"].clone()).unwrap();
         let mut written = keys(&serde_json::to_value(decision).unwrap());
-        written.extend(["account_id", "partition", "ordinal"].map(str::to_owned));
+        written.extend(["account_id", "partition", "ordinal", "evidence"].map(str::to_owned));
         assert_eq!(written, keys(&schema("Decision")["properties"]));
     }
 

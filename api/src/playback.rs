@@ -7,6 +7,7 @@
 mod answer;
 mod caps;
 mod catalog;
+mod evidence;
 mod ingest;
 mod provisional;
 mod sightings;
@@ -30,11 +31,13 @@ use pulsegate_write_side::settings::LogSettings;
 use pulsegate_write_side::stamp::{self, Known};
 use pulsegate_write_side::store::AccountStore;
 use pulsegate_write_side::{Appended, EventLog};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 pub use answer::{AccountSessions, Answered, CommandError, ContractVersion, Stamp, Started};
 pub use catalog::Expected;
+pub use evidence::{EvidenceOf, Wanted};
 pub use ingest::{BatchOutcome, ItemRejected, SignalOutcome};
 pub use sightings::{LineRejected, LogOutcome};
 pub use waiting::{Following, News, WAIT_MAX};
@@ -72,6 +75,8 @@ struct Inner {
     catalog: CatalogView,
     log_settings: LogSettings,
     settings: PlaybackSettings,
+    /// Replays that may still begin: each reads a partition from its beginning.
+    replays: Semaphore,
     /// The node stops: nobody waits any longer.
     waits_end: CancellationToken,
 }
@@ -95,8 +100,8 @@ impl Playback {
         log_settings: LogSettings,
         settings: PlaybackSettings,
     ) -> Self {
-        let waits_end = CancellationToken::new();
-        Self { inner: Arc::new(Inner { log, view, catalog, log_settings, settings, waits_end }) }
+        let (replays, waits_end) = (Semaphore::new(evidence::REPLAYS_MAX), CancellationToken::new());
+        Self { inner: Arc::new(Inner { log, view, catalog, log_settings, settings, replays, waits_end }) }
     }
 
     /// A player asks to play. Allowed is `Ok`; blocked, ended and mismatched are errors with the verdict.

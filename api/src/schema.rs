@@ -224,6 +224,44 @@ pub(crate) struct Decision {
     ordinal: Option<i32>,
     /// The log's time there; for an expiry the instant of the end.
     at: DateTime<Utc>,
+    /// What each counted session rested on, in the same order; absent where it was not asked for.
+    evidence: Option<Vec<Evidence>>,
+}
+
+/// The newest sign of life of a session that was counted.
+#[derive(ToSchema)]
+#[schema(example = json!({
+    "session_id": "3f2b8c1e-5d7a-4e90-9b3c-1a2b3c4d5e6f", "device_id": "tv-1", "device_class": "tv",
+    "title_id": "the-long-tide", "kind": "heartbeat", "state": "playing", "sequence": 208, "late_ms": 0,
+    "source": "/v1/accounts/sessions/heartbeats", "offset": 48200, "at": "2026-11-22T20:46:58.310Z", "age_ms": 4810,
+    "alive_until": "2026-11-22T20:47:23.310Z"
+}))]
+pub(crate) struct Evidence {
+    session_id: Uuid,
+    device_id: String,
+    device_class: DeviceClass,
+    title_id: String,
+    /// `started`, `heartbeat` or `signal`.
+    kind: String,
+    /// What a heartbeat's player did.
+    state: Option<PlayerState>,
+    /// A heartbeat's number.
+    sequence: Option<u64>,
+    /// How long ago a heartbeat was when it was sent, in milliseconds.
+    late_ms: Option<u64>,
+    /// What a server saw: `drm_licence`, `drm_renewal`, `cdn_segment` or `manifest`.
+    signal: Option<String>,
+    /// Whether a signal named its session.
+    named: Option<bool>,
+    /// Who took it in: the route or command that stands in the record.
+    source: String,
+    /// The record, in the account's partition.
+    offset: i64,
+    at: DateTime<Utc>,
+    /// How long before the decision that was, in milliseconds.
+    age_ms: u64,
+    /// Until when it kept the session alive.
+    alive_until: DateTime<Utc>,
 }
 
 /// What runs now, as this node folded it.

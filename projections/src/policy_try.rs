@@ -22,7 +22,7 @@ use pulsegate_domain::ids::PolicyName;
 use pulsegate_domain::policy::{PolicySet, Terms};
 use pulsegate_domain::time::Timestamp;
 use pulsegate_domain::topic::{Topic, TopicNames};
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::Consumer as _;
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message as _;
 use rdkafka::metadata::MetadataTopic;
@@ -30,7 +30,7 @@ use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
-use crate::reader::ReaderContext;
+use crate::reader;
 use crate::rebuild::{Reading, Target};
 use crate::runner::{Position, RunError, Source};
 use fold::Fold;
@@ -41,6 +41,9 @@ pub use report::{AffectedAccount, AsOf, Concurrency, Hour, MOST_AFFECTED, STREAM
 pub const WARM_UP_MS: u64 = 2 * 86_400_000;
 /// How long the broker may take to say where the log begins and ends.
 const ASK: Duration = Duration::from_secs(10);
+
+/// After how many records it is noted how far a partition is.
+const PROGRESS_EVERY: u64 = 1_024;
 
 /// What is tried, and on what.
 #[derive(Clone, Debug)]
@@ -101,7 +104,8 @@ pub fn run(
 ) -> Result<Tried, TryError> {
     let began = Instant::now();
     if let Some(name) = question.name.as_ref().filter(|name| policies.newest(name).is_none()) {
-        let mut known: Vec<_> = policies.iter().map(|policy| policy.name.to_string()).collect();
+        let named = policies.iter().filter(|policy| policies.derived_from(&policy.reference()).is_none());
+        let mut known: Vec<_> = named.map(|policy| policy.name.to_string()).collect();
         known.sort_unstable();
         known.dedup();
         return Err(TryError::UnknownPolicy { name: name.clone(), known });
@@ -149,7 +153,9 @@ fn fold_part(
     reading.each(stop, |message| {
         let stamp = message.timestamp().to_millis().map_or(Timestamp::MIN, Timestamp::from_millis);
         let goes_on = fold.record(message.offset(), stamp, message.key(), message.payload().unwrap_or_default());
-        progress.folded(part.partition, 1);
+        if fold.records.is_multiple_of(PROGRESS_EVERY) {
+            progress.folded(part.partition, PROGRESS_EVERY);
+        }
         goes_on
     })?;
     progress.done(part.partition);
@@ -161,8 +167,7 @@ fn fold_part(
 /// they are taken from there.
 fn parts(kafka: &ClientConfig, topics: &TopicNames, since: Timestamp) -> Result<Vec<Part>, KafkaError> {
     let topic = topics.name(Topic::Playback);
-    let consumer: BaseConsumer<ReaderContext> =
-        kafka.clone().set("group.id", format!("{}policy-try", topics.prefix())).create_with_context(ReaderContext)?;
+    let consumer = reader::consumer(kafka.clone().set("group.id", format!("{}policy-try", topics.prefix())))?;
     let metadata = consumer.fetch_metadata(Some(&topic), ASK)?;
     let partitions = metadata.topics().iter().find(|known| known.name() == topic);
     let mut ends = BTreeMap::new();

@@ -5,7 +5,7 @@ use std::process::Output;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::deployment::Deployment;
+use crate::deployment::{Deployment, until};
 
 const ACCOUNT: &str = "asked-about";
 
@@ -46,6 +46,17 @@ async fn the_log_says_why_it_was_no_and_what_another_policy_would_have_said() {
             (&json!("tv"), &json!("signal"), &json!("/v1/signals")),
             (&json!("phone"), &json!("started"), &json!("/v1/accounts/sessions"))
         ]
+    );
+
+    // Over HTTP, once the read model has the decision.
+    let url = format!("/v1/accounts/{ACCOUNT}/decisions?limit=1&evidence=true");
+    let refused = |body: &Value| body["decisions"][0]["decision"] == "refuse";
+    until("the refusal to be kept", async || refused(&node.get(&url).await.body)).await;
+    let kept = node.get(&url).await;
+    assert_eq!(kept.body["decisions"][0]["evidence"], step["decisions"][0]["evidence"], "{kept:?}");
+    assert_eq!(kept.body["decisions"][0]["evidence"][0]["signal"], "cdn_segment");
+    assert!(
+        node.get(&format!("/v1/accounts/{ACCOUNT}/decisions")).await.body["decisions"][0].get("evidence").is_none()
     );
 
     let error = |args: &[&str]| {

@@ -1,5 +1,5 @@
 import { h, keyed } from './dom.js';
-import { clock, list, reasonInWords, scopeInWords, shortId } from './words.js';
+import { clock, duration, list, reasonInWords, scopeInWords, shortId } from './words.js';
 
 export interface Decision {
   decision: 'grant' | 'refuse' | 'end';
@@ -20,6 +20,21 @@ export interface Decision {
   at: string;
 }
 
+/** The newest sign of life of a session that was counted. */
+interface Evidence {
+  session_id: string;
+  device_id: string;
+  kind: string;
+  state?: string;
+  signal?: string;
+  source: string;
+  offset: number;
+  at: string;
+  age_ms: number;
+}
+
+/** How many decisions of one record are looked through for the one that is asked about. */
+const AT_ONE_RECORD_MOST = 40;
 const KNOWN_MOST = 5_000;
 
 /** Which device a session is on, as far as this page has seen. Decisions count sessions; people know devices. */
@@ -63,6 +78,22 @@ function inWords({ decision, reason, policy, rule, max, counted, by }: Decision,
   }
 }
 
+/** Asks the node to read the log once more: what each session that was counted rested on. */
+async function evidenceOf({ account_id, offset, session_id, decision }: Decision): Promise<Evidence[] | null> {
+  const place = `limit=${AT_ONE_RECORD_MOST}&before=${offset + 1}.0&evidence=true`;
+  const response = await fetch(`/v1/accounts/${encodeURIComponent(account_id)}/decisions?${place}`, { cache: 'no-store' });
+  if (!response.ok) return null;
+  const { decisions } = (await response.json()) as { decisions: (Decision & { evidence?: Evidence[] })[] };
+  const found = decisions.find((one) => one.offset === offset && one.session_id === session_id && one.decision === decision);
+  return found?.evidence ?? null;
+}
+
+function evidenceInWords({ device_id, kind, state, signal, source, offset, at, age_ms }: Evidence, partition: number): HTMLElement {
+  const what = kind === 'heartbeat' ? `heartbeat, ${state}` : kind === 'signal' ? (signal ?? kind) : 'asked to play';
+  const place = `${partition} · ${offset.toLocaleString('en')}`;
+  return h('li', {}, `${device_id}: ${what} ${duration(age_ms)} before, by ${source}, `, h('time', { datetime: at }, clock(at)), ` at ${place}`);
+}
+
 /** A table of decisions, newest first, each in words. */
 export class DecisionTable {
   readonly #parent: HTMLElement;
@@ -104,6 +135,24 @@ export class DecisionTable {
     );
   }
 
+  /** A button that says what was counted on what; nothing where nothing was counted. */
+  #why(decision: Decision): HTMLElement[] {
+    if (decision.counted.length === 0) return [];
+    const answer = h('ul', { class: 'evidence', 'aria-live': 'polite' });
+    const button = h('button', { type: 'button', class: 'why' }, 'why?');
+    button.addEventListener('click', () => {
+      button.disabled = true;
+      answer.replaceChildren(h('li', {}, 'reading the log …'));
+      const said = evidenceOf(decision).catch(() => null);
+      void said.then((evidence) => {
+        button.disabled = false;
+        if (evidence === null || evidence.length === 0) return answer.replaceChildren(h('li', {}, 'the log could not be read for now'));
+        answer.replaceChildren(...evidence.map((one) => evidenceInWords(one, decision.partition)));
+      });
+    });
+    return [button, answer];
+  }
+
   #row(decision: Decision): HTMLElement {
     const [word, tone] = BADGES[decision.decision] ?? [decision.decision, ''];
     const account = h('a', { href: `/?account=${encodeURIComponent(decision.account_id)}`, 'data-account': decision.account_id }, decision.account_id);
@@ -112,7 +161,7 @@ export class DecisionTable {
       'tr',
       {},
       h('td', { class: 'when' }, h('time', { datetime: decision.at }, clock(decision.at))),
-      h('td', { class: 'what' }, h('span', { class: `badge ${tone}` }, word), inWords(decision, this.#devices)),
+      h('td', { class: 'what' }, h('span', { class: `badge ${tone}` }, word), inWords(decision, this.#devices), ...this.#why(decision)),
       h('td', { class: 'who' }, ...(this.#ofOneAccount ? [] : [account, ' · ']), decision.device_id ?? 'unknown device'),
       h('td', { class: 'which' }, decision.title_id ?? '–'),
       h('td', { class: 'place', title: `partition ${decision.partition}, offset ${decision.offset}` }, place),

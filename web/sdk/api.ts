@@ -55,6 +55,12 @@ export class Api {
     return this.#call('GET', `${this.#accounts}/${sessionId}/verdict`);
   }
 
+  /** The verdict as soon as it isn't `known` any more, a word of it; else at the end of the wait. */
+  verdictAfter(sessionId: string, known: string, waitMs: number, giveUp: AbortSignal): Promise<Outcome<VerdictAnswer>> {
+    const wait = `wait=${Math.floor(waitMs / 1_000)}s&since=${known}`;
+    return this.#call('GET', `${this.#accounts}/${sessionId}/verdict?${wait}`, undefined, { waitMs, giveUp });
+  }
+
   stop(sessionId: string, request: StopRequest): Promise<Outcome<null>> {
     return this.#call('POST', this.#stopUrl(sessionId), request);
   }
@@ -72,9 +78,17 @@ export class Api {
     return `${this.#accounts}/${sessionId}/stop`;
   }
 
-  async #call<Answer>(method: string, url: string, body?: object): Promise<Outcome<Answer>> {
+  async #call<Answer>(
+    method: string,
+    url: string,
+    body?: object,
+    { waitMs, giveUp }: { waitMs: number; giveUp?: AbortSignal } = { waitMs: 0 },
+  ): Promise<Outcome<Answer>> {
     const limit = new AbortController();
-    const cancel = this.#host.setTimer(this.#timeoutMs, () => limit.abort());
+    const timeoutMs = this.#timeoutMs + waitMs;
+    const cancel = this.#host.setTimer(timeoutMs, () => limit.abort());
+    const abort = (): void => limit.abort();
+    giveUp?.addEventListener('abort', abort);
     try {
       const init: RequestInit = { method, signal: limit.signal, cache: 'no-store' };
       if (body !== undefined) {
@@ -86,11 +100,12 @@ export class Api {
       return this.#read<Answer>(response, text);
     } catch (error) {
       if (limit.signal.aborted) {
-        return { kind: 'later', why: 'timeout', detail: `no answer within ${this.#timeoutMs} ms`, retryAfterMs: null };
+        return { kind: 'later', why: 'timeout', detail: `no answer within ${timeoutMs} ms`, retryAfterMs: null };
       }
       return { kind: 'later', why: 'unreachable', detail: String(error), retryAfterMs: null };
     } finally {
       cancel();
+      giveUp?.removeEventListener('abort', abort);
     }
   }
 

@@ -20,8 +20,8 @@ export interface Host {
   onPage(listener: (event: PageEvent) => void): () => void;
 }
 
-/** `shown` is a page that comes back from the back/forward cache. */
-export type PageEvent = 'hidden-for-good' | 'shown' | 'visible' | 'online';
+/** `shown` is a page that comes back from the back/forward cache; `hidden` one that nobody looks at. */
+export type PageEvent = 'hidden-for-good' | 'shown' | 'visible' | 'hidden' | 'online';
 
 export function browserHost(fetchWith?: typeof fetch): Host {
   const page = globalThis.document as Document | undefined;
@@ -53,7 +53,7 @@ export function browserHost(fetchWith?: typeof fetch): Host {
       addEventListener('online', () => listener('online'), { signal });
       page.addEventListener(
         'visibilitychange',
-        () => page.visibilityState === 'visible' && listener('visible'),
+        () => listener(page.visibilityState === 'visible' ? 'visible' : 'hidden'),
         { signal },
       );
       return () => over.abort();

@@ -36,6 +36,8 @@ export class Run {
   #cancelBeat = (): void => {};
   #cancelChange = (): void => {};
   #cancelAfter = (): void => {};
+  #cancelListen = (): void => {};
+  #listening: AbortController | null = null;
 
   constructor(host: Host, id: string, how: Beginning) {
     this.#host = host;
@@ -68,6 +70,40 @@ export class Run {
     this.#wake?.(true);
   }
 
+  /** What `call` answers; null once it is woken meanwhile, and the call given up, or the run is over. */
+  async orWoken<Answer>(longestMs: number, call: (giveUp: AbortSignal) => Promise<Answer>): Promise<Answer | null> {
+    const giveUp = new AbortController();
+    const woken = this.sleep(longestMs).then(() => null);
+    const answer = await Promise.race([call(giveUp.signal), woken]);
+    if (answer === null) giveUp.abort();
+    else this.wake();
+    return this.#isOver ? null : answer;
+  }
+
+  get isListening(): boolean {
+    return this.#listening !== null;
+  }
+
+  /** What `call` answers; null if it was given up by `hush` or the run is over. One call at a time. */
+  async listen<Answer>(call: (giveUp: AbortSignal) => Promise<Answer>): Promise<Answer | null> {
+    const listening = new AbortController();
+    this.#listening = listening;
+    const answer = await call(listening.signal);
+    if (this.#listening === listening) this.#listening = null;
+    return listening.signal.aborted || this.#isOver ? null : answer;
+  }
+
+  listenIn(delayMs: number, fire: () => void): void {
+    this.#cancelListen();
+    this.#cancelListen = this.#host.setTimer(delayMs, fire);
+  }
+
+  hush(): void {
+    this.#cancelListen();
+    this.#listening?.abort();
+    this.#listening = null;
+  }
+
   after(delayMs: number, fire: () => void): void {
     this.#cancelAfter = this.#host.setTimer(delayMs, fire);
   }
@@ -88,6 +124,7 @@ export class Run {
     this.#cancelBeat();
     this.#cancelChange();
     this.#cancelAfter();
+    this.hush();
     this.#wake?.(false);
   }
 }

@@ -18,6 +18,7 @@ import {
   type StartRequest,
   type StopRequest,
   type Verdict,
+  type VerdictAnswer,
 } from './wire.js';
 
 export interface SessionOptions {
@@ -37,6 +38,11 @@ export interface SessionOptions {
   timeoutMs?: number;
   /** How many heartbeats are kept while none can be sent. */
   keepAtMost?: number;
+  /**
+   * While it plays and is seen, one request is kept open by which an eviction is heard of at once; false: heartbeats
+   * tell, ten seconds later at most.
+   */
+  listen?: boolean;
   /** Sends the requests in place of the browser's fetch, say to add a header. */
   fetch?: typeof fetch;
 }
@@ -79,7 +85,7 @@ export interface SessionEvents {
   allowed: { verdict: Verdict | null; provisional: boolean };
   /** Refused; the player was paused and waits for room. */
   blocked: { verdict: Verdict };
-  /** Still refused; asked again in `nextCheckInMs`. */
+  /** Still refused; the service says at once when there is room, or is asked again in `nextCheckInMs`. */
   waiting: { verdict: Verdict; nextCheckInMs: number };
   /** Plays again by itself: after waiting, or as a new session after the old one ended. */
   resumed: { verdict: Verdict; provisional: boolean };
@@ -103,6 +109,14 @@ const KEEP_AT_MOST = 60_480; // 7 days of one each 10 s
 const RESTART_GAP_MS = 60_000;
 const CHECK_MS = 2_000;
 const CHECK_JITTER_MS = 500;
+/** How long one request waits for a verdict that says something else. */
+const WAIT_MS = 25_000;
+/** Between two such requests, and as much again by chance: a slot that frees in between is heard of within a second. */
+const WAIT_GAP_MS = 250;
+/** Refusals further apart than this have nothing to do with each other. */
+const REFUSED_AGAIN_MS = 10_000;
+/** After so many that failed one after another the service is asked in the old way. */
+const WAIT_FAILURES_MOST = 3;
 /** An id this young can only be too old by a device clock that is wrong. */
 const YOUNG_ID_MS = 3_600_000;
 const EVICT_MOST = 32;
@@ -123,6 +137,7 @@ export class PulsegateSession {
   readonly #outbox: Outbox;
   readonly #events = new Emitter<SessionEvents>();
   readonly #sending: Backoff;
+  readonly #listening: Backoff;
   readonly #leavePage: () => void;
 
   #state: SessionState = 'idle';
@@ -143,6 +158,9 @@ export class PulsegateSession {
   #lostToLoad = false;
   #restartedAtMs: number | null = null;
   #comesBack = false;
+  /** The service knows how to wait, as far as is known. */
+  #waits = true;
+  #waitFailures = 0;
 
   /** @param host for tests and unusual platforms; a browser needs none. */
   constructor(options: SessionOptions, host: Host = browserHost(options.fetch)) {
@@ -159,6 +177,7 @@ export class PulsegateSession {
     this.#api = new Api(host, options.baseUrl, options.accountId, options.timeoutMs ?? 5_000);
     this.#outbox = new Outbox(options.keepAtMost ?? KEEP_AT_MOST);
     this.#sending = new Backoff(host);
+    this.#listening = new Backoff(host);
     this.#leavePage = host.onPage((event) => this.#onPage(event));
   }
 
@@ -248,6 +267,7 @@ export class PulsegateSession {
     this.#run = run;
     this.#confirmed = false;
     this.#verdict = null;
+    this.#waitAgain();
     this.#enter('starting');
     if (how.hold) this.#player?.pause();
     run.after(this.#options.holdMs ?? 1_500, () => this.#playOn(run));
@@ -257,8 +277,16 @@ export class PulsegateSession {
   /** Asks until there is an answer, and while that is "blocked", waits for room and asks again. */
   async #follow(run: Run, askNow: boolean): Promise<void> {
     const backoff = new Backoff(this.#host);
-    while (askNow || (await this.#untilRoom(run))) {
+    const refusals = new Backoff(this.#host);
+    let restMs = 0;
+    let askedAtMs: number | null = null;
+    while (askNow || (await this.#untilRoom(run, restMs))) {
       askNow = false;
+      const nowMs = this.#host.monotonicMs();
+      if (askedAtMs !== null && nowMs - askedAtMs > REFUSED_AGAIN_MS) refusals.reset();
+      // Others were faster, or the answers contradict each other: neither is to be asked as fast as it answers.
+      restMs = askedAtMs === null ? 0 : refusals.nextMs(null);
+      askedAtMs = nowMs;
       const evict = run.evict;
       const outcome = await this.#api.start(this.#startRequest(run));
       if (run.isOver) return;
@@ -279,20 +307,26 @@ export class PulsegateSession {
     }
   }
 
-  /** Checks the verdict until asking has a point. False when there is nothing left to wait for. */
-  async #untilRoom(run: Run): Promise<boolean> {
+  /** Waits until asking has a point. False when there is nothing left to wait for. */
+  async #untilRoom(run: Run, restMs: number): Promise<boolean> {
     const backoff = new Backoff(this.#host);
     const sinceMs = this.#host.monotonicMs();
-    let delayMs = this.#checkDelayMs(sinceMs);
+    let delayMs = this.#waits ? restMs : this.#checkDelayMs(sinceMs);
     for (;;) {
       if (run.evict.length > 0) return true;
-      if (this.#verdict !== null) this.#emit('waiting', { verdict: this.#verdict, nextCheckInMs: Math.round(delayMs) });
+      const nextCheckInMs = Math.round(delayMs) + (this.#waits ? WAIT_MS : 0);
+      if (this.#verdict !== null) this.#emit('waiting', { verdict: this.#verdict, nextCheckInMs });
       if (!(await run.sleep(delayMs)) || this.#state !== 'blocked') return false;
       if (run.evict.length > 0) return true;
-      const outcome = await this.#api.verdict(run.id);
+      const outcome = await this.#checkOrWait(run);
       if (run.isOver || this.#state !== 'blocked') return false;
+      if (outcome === null) {
+        delayMs = this.#gapMs();
+        continue;
+      }
       if (outcome.kind === 'later') {
         this.#lost(outcome);
+        this.#noteWaitFailure();
         delayMs = Math.max(CHECK_MS, backoff.nextMs(outcome.retryAfterMs));
         continue;
       }
@@ -301,6 +335,7 @@ export class PulsegateSession {
       // A session that was forgotten while it waited asks anew.
       if (outcome.kind === 'refused' || outcome.answer.verdict === null) return true;
       const { verdict } = outcome.answer;
+      this.#noteWaited(outcome.answer);
       this.#paceBy(run, outcome.answer.heartbeat_interval_ms);
       if (endReason(verdict) !== null) {
         this.#ended(run, verdict);
@@ -308,8 +343,61 @@ export class PulsegateSession {
       }
       this.#take(verdict);
       if (verdict.room || verdict.decision === 'allow') return true;
-      delayMs = this.#checkDelayMs(sinceMs);
+      delayMs = this.#waits ? this.#gapMs() : this.#checkDelayMs(sinceMs);
     }
+  }
+
+  /** The verdict once it says something else, where the service knows how to wait; null when woken meanwhile. */
+  #checkOrWait(run: Run): Promise<Outcome<VerdictAnswer> | null> {
+    if (!this.#waits) return this.#api.verdict(run.id);
+    const known = this.#verdict?.reason ?? 'limit_reached';
+    return run.orWoken(2 * WAIT_MS, (giveUp) => this.#api.verdictAfter(run.id, known, WAIT_MS, giveUp));
+  }
+
+  #gapMs(): number {
+    return WAIT_GAP_MS * (1 + this.#host.random());
+  }
+
+  #waitAgain(): void {
+    this.#waits = true;
+    this.#waitFailures = 0;
+  }
+
+  #noteWaitFailure(): void {
+    this.#waitFailures += 1;
+    if (this.#waitFailures >= WAIT_FAILURES_MOST) this.#waits = false;
+  }
+
+  #noteWaited(answer: VerdictAnswer): void {
+    // An older service takes no notice of the wait and answers at once.
+    if (answer.waited_ms === undefined) this.#waits = false;
+    else this.#waitFailures = 0;
+  }
+
+  // ── hearing of an end at once ────────────────────────────────────────────────────────────────
+
+  /** While it plays and is seen: heartbeats would tell of an eviction within ten seconds, this does at once. */
+  #listen(run: Run): void {
+    const isWanted = this.#options.listen !== false && this.#waits && this.#host.isVisible();
+    if (!isWanted || run.isOver || run.isListening || this.#state !== 'allowed' || !this.#confirmed) return;
+    this.#background(this.#hear(run));
+  }
+
+  async #hear(run: Run): Promise<void> {
+    const outcome = await run.listen((giveUp) => this.#api.verdictAfter(run.id, 'allow', WAIT_MS, giveUp));
+    if (outcome === null || this.#state !== 'allowed' || outcome.kind === 'refused') return;
+    if (outcome.kind === 'later') {
+      this.#noteWaitFailure();
+      return run.listenIn(this.#listening.nextMs(outcome.retryAfterMs), () => this.#listen(run));
+    }
+    this.#listening.reset();
+    this.#noteWaited(outcome.answer);
+    const { verdict } = outcome.answer;
+    if (verdict !== null && endReason(verdict) !== null) return this.#ended(run, verdict);
+    // What is blocked without an end, its own heartbeats settle.
+    const isAllowed = verdict?.decision === 'allow';
+    if (isAllowed) this.#take(verdict);
+    run.listenIn(isAllowed ? this.#gapMs() : this.#intervalMs, () => this.#listen(run));
   }
 
   /** The instant at which a slot frees by itself, but no sooner than each 2 s and, as someone may stop, not much later either. */
@@ -332,6 +420,7 @@ export class PulsegateSession {
     this.#emit(before === 'blocked' || run.isAgain ? 'resumed' : 'allowed', event);
     run.isAgain = false;
     if (before !== 'allowed') this.#release(run);
+    this.#listen(run);
     this.#pump();
   }
 
@@ -349,6 +438,7 @@ export class PulsegateSession {
     run.decidedAtMs = this.#host.monotonicMs();
     this.#confirmed = true;
     this.#verdict = verdict;
+    run.hush();
     this.#enter('blocked');
     this.#player?.pause();
     this.#emit('blocked', { verdict });
@@ -674,12 +764,18 @@ export class PulsegateSession {
       case 'visible':
         // A hidden page's timers are late; the service should not have to wait for the next one.
         if (run?.lastBeat && this.#host.monotonicMs() - run.lastBeat.atMs >= this.#intervalMs) this.#beat(run);
+        if (run !== null) this.#listen(run);
+        return;
+      case 'hidden':
+        run?.hush();
         return;
       case 'online':
         // Whoever asked for a pause gets it; only a lost network has come back.
         if (this.#lostToLoad) return;
         this.#wakePump?.();
+        this.#waitAgain();
         run?.wake();
+        if (run !== null) this.#listen(run);
     }
   }
 

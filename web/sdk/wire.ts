@@ -108,6 +108,8 @@ export interface VerdictAnswer {
   verdict: Verdict | null;
   as_of: AsOf;
   heartbeat_interval_ms?: number;
+  /** For how long the service waited; absent where it doesn't know how to. */
+  waited_ms?: number;
 }
 
 /** An RFC 9457 problem, as far as the SDK reads it. */

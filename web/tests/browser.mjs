@@ -74,6 +74,16 @@ async function scenario(browser, base) {
   const context = await browser.newContext({ viewport: SMALL, colorScheme: 'light' });
   context.setDefaultTimeout(DEADLINE_MS);
   const complaints = [];
+  // By which request each page heard of what it waited for.
+  const heard = [];
+  context.on('response', async (response) => {
+    const url = new URL(response.url());
+    if (!url.searchParams.has('wait')) return;
+    const { verdict, waited_ms } = await response.json().catch(() => ({}));
+    if (waited_ms !== undefined) heard.push({ page: response.frame().page(), since: url.searchParams.get('since'), verdict });
+  });
+  const hears = (page, since, what, told) =>
+    until(what, () => heard.some((one) => one.page === page && one.since === since && told(one.verdict)));
   context.on('weberror', (error) => complaints.push(`uncaught: ${error.error().message}`));
   context.on('console', (message) => {
     // A refused start is a 409 and an ended session a 410: the browser logs both as errors, and both are meant.
@@ -136,7 +146,8 @@ async function scenario(browser, base) {
   await until('phone-2 says that playback was moved', async () => /moved to another device/i.test(await text(phone, 'overlay-title')));
   expect(/tablet-3/.test(await text(phone, 'overlay-text')), 'phone-2 names who took over');
   expect(await isPaused(phone), 'phone-2 stops when it is evicted');
-  ok('"watch here instead" moves the slot, and the evicted one says so and stops');
+  await hears(phone, 'allow', 'phone-2 heard of it by the request that it kept open', (verdict) => verdict?.reason === 'evicted');
+  ok('"watch here instead" moves the slot, and the evicted one hears of it at once, says so and stops');
   await shots(phone, 'player-evicted');
   await plays(tv, 'tv-1');
 
@@ -144,6 +155,7 @@ async function scenario(browser, base) {
   await isBlockedBy(second, 'console-4', ['tv-1', 'tablet-3']);
   await tv.close({ runBeforeUnload: false });
   await plays(second, 'console-4');
+  await hears(second, 'limit_reached', 'console-4 heard of the room by the request that waited for it', (verdict) => verdict?.room);
   ok('a waiting tab starts by itself when another one closes');
 
   const again = phone.locator('#again');
@@ -165,6 +177,14 @@ async function scenario(browser, base) {
   });
   await until('the newest decisions name the account', async () => (await text(live, 'decisions')).includes(ACCOUNT));
   ok("the live page shows the account's sessions and decisions in words");
+  const why = panel.locator('tr', { hasText: 'refused' }).locator('.why').first();
+  await why.focus();
+  await live.keyboard.press('Enter');
+  await until('a decision says what it counted on whose word', async () => {
+    const shown = (await panel.locator('.evidence').allInnerTexts()).join(' | ');
+    return /[a-z]+-\d: (heartbeat, playing|asked to play) \d+ s before, by \/v1\/\S+, .* at \d+ · [\d,]+/.test(shown) || shown;
+  });
+  ok('a decision says on request what each counted session rested on');
   await until('the sparkline has a line', () => live.evaluate(() => (document.querySelector('#streams-spark .line').getAttribute('d') ?? '').includes('L')));
   await shots(live, 'live-account');
 

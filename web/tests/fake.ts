@@ -4,14 +4,19 @@ import type { Player } from '../sdk/player.js';
 import type { PlaybackState, Verdict } from '../sdk/wire.js';
 
 export interface Request {
-  /** `start`, `heartbeat`, `batch`, `verdict`, `stop` or `beacon`. */
+  /** `start`, `heartbeat`, `batch`, `verdict`, `wait` (for a verdict), `stop` or `beacon`. */
   call: string;
+  /** What the wait knew already. */
+  since: string | null;
   atMs: number;
   sessionId: string;
   body: any;
 }
 
-export type Answer = { status: number; body?: object; headers?: Record<string, string> } | 'unreachable' | 'silence';
+export type Answer =
+  | { status: number; body?: object; headers?: Record<string, string>; afterMs?: number }
+  | 'unreachable'
+  | 'silence';
 
 /** A clock that only moves when told, and a network that is a function. */
 export class FakeHost implements Host {
@@ -47,6 +52,13 @@ export class FakeHost implements Host {
     if (answer === 'silence') {
       return new Promise((_resolve, reject) => {
         init.signal?.addEventListener('abort', () => reject(new DOMException('aborted', 'AbortError')));
+      });
+    }
+    if (answer.afterMs !== undefined) {
+      const afterMs = answer.afterMs;
+      await new Promise<void>((resolve, reject) => {
+        const cancel = this.setTimer(afterMs, resolve);
+        init.signal?.addEventListener('abort', () => (cancel(), reject(new DOMException('aborted', 'AbortError'))));
       });
     }
     const body = answer.body === undefined ? null : JSON.stringify(answer.body);
@@ -94,12 +106,15 @@ export class FakeHost implements Host {
   }
 
   #record(url: string, method: string, text?: string): Request {
-    const match = /\/v1\/(?:accounts\/[^/]+\/sessions(?:\/([^/]+)\/(\w+))?|(heartbeats))$/.exec(url);
+    const [path, query] = url.split('?');
+    const match = /\/v1\/(?:accounts\/[^/]+\/sessions(?:\/([^/]+)\/(\w+))?|(heartbeats))$/.exec(path!);
     if (!match) throw new Error(`no such address: ${url}`);
     const body = text === undefined ? null : JSON.parse(text);
     const verb = match[3] ? 'batch' : (match[2] ?? 'start');
-    const call = method === 'BEACON' ? 'beacon' : verb === 'heartbeats' ? 'heartbeat' : verb;
-    const request = { call, atMs: this.nowMs, sessionId: match[1] ?? body?.session_id, body };
+    const verdict = query === undefined ? 'verdict' : 'wait';
+    const call = method === 'BEACON' ? 'beacon' : verb === 'heartbeats' ? 'heartbeat' : verb === 'verdict' ? verdict : verb;
+    const since = new URLSearchParams(query).get('since');
+    const request = { call, since, atMs: this.nowMs, sessionId: match[1] ?? body?.session_id, body };
     this.requests.push(request);
     return request;
   }
@@ -192,7 +207,7 @@ export function scene(options: Partial<SessionOptions> = {}) {
   const host = new FakeHost();
   const player = new FakePlayer(host);
   const session = new PulsegateSession(
-    { baseUrl: 'http://test', accountId: 'acme', titleId: 'film', deviceId: 'tv-1', ...options },
+    { baseUrl: 'http://test', accountId: 'acme', titleId: 'film', deviceId: 'tv-1', listen: false, ...options },
     host,
   );
   const events: { name: string; event: any }[] = [];
@@ -203,6 +218,8 @@ export function scene(options: Partial<SessionOptions> = {}) {
     heartbeat: beatYes,
     batch: batchYes,
     stop: stopYes,
+    // As a service that doesn't know how to wait answers a wait.
+    wait: (request) => host.answer({ ...request, call: 'verdict' }),
   };
   host.answer = (request) => {
     const answer = answers[request.call] ?? 'unreachable';

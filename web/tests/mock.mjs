@@ -165,6 +165,11 @@ export async function serveMock(port = 0) {
     }
   }
 
+  function evidence(decision, { session_id, device_id, device_class, title_id, last_seen_at, alive_until }) {
+    const age_ms = Math.max(0, Date.parse(decision.at) - Date.parse(last_seen_at));
+    return { session_id, device_id, device_class, title_id, kind: 'heartbeat', state: 'playing', sequence: 3, late_ms: 0, source: '/v1/accounts/sessions/heartbeats', offset: decision.offset - 1, at: last_seen_at, age_ms, alive_until };
+  }
+
   function seen(account, body, id, evict) {
     let session = sessions.get(id);
     if (session && session.account_id !== account) return null;
@@ -206,7 +211,7 @@ export async function serveMock(port = 0) {
 
   const builds = someBuilds();
 
-  function answer(method, path, body) {
+  function answer(method, path, body, query) {
     if (path === '/v1/live') return [200, live()];
     if (path === '/v1/projections') {
       builds.forEach(goOn);
@@ -219,7 +224,11 @@ export async function serveMock(port = 0) {
     const match = /^\/v1\/accounts\/([^/]+)\/(sessions|decisions)(?:\/([^/]+))?(?:\/(\w+))?$/.exec(path);
     if (!match) return problem(404, 'not-found', `nothing is at ${path}`);
     const [, account, what, id, verb] = match;
-    if (what === 'decisions') return [200, { decisions: decisions.filter((d) => d.account_id === account).slice(0, 100) }];
+    if (what === 'decisions') {
+      const own = decisions.filter((d) => d.account_id === account && (!query.has('before') || d.offset < Number.parseInt(query.get('before'), 10)));
+      if (query.get('evidence') !== 'true') return [200, { decisions: own.slice(0, 100) }];
+      return [200, { decisions: own.map((d) => ({ ...d, evidence: d.counted.map((counted) => evidence(d, sessions.get(counted))) })) }];
+    }
     if (!id && method === 'GET') {
       const list = [...sessions.values()].filter((s) => s.account_id === account && isLive(s)).map(shown);
       return [200, { sessions: list, as_of: asOf() }];
@@ -259,12 +268,28 @@ export async function serveMock(port = 0) {
     response.end(bytes);
   }
 
+  /** The word of a verdict, as a wait names it. */
+  const word = (of) => (of.decision === 'allow' ? 'allow' : of.room ? 'room' : of.reason);
+
+  /** Holds an answer back until its verdict says something else than the caller knows, or the wait is over. */
+  async function waited(query, gone, again) {
+    const begunMs = Date.now();
+    const waitMs = Number.parseFloat(query.get('wait')) * 1_000;
+    for (;;) {
+      const [status, body] = again();
+      const waited_ms = Date.now() - begunMs;
+      if (status !== 200 || word(body.verdict) !== query.get('since') || waited_ms >= waitMs || gone()) return [status, { ...body, waited_ms }];
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+  }
+
   const server = createServer(async (request, response) => {
-    const { pathname } = new URL(request.url, 'http://mock');
+    const { pathname, searchParams } = new URL(request.url, 'http://mock');
     if (!pathname.startsWith('/v1/')) return file(pathname, response);
     let text = '';
     for await (const chunk of request) text += chunk;
-    const [status, body] = answer(request.method, decodeURIComponent(pathname), text ? JSON.parse(text) : null);
+    const again = () => answer(request.method, decodeURIComponent(pathname), text ? JSON.parse(text) : null, searchParams);
+    const [status, body] = searchParams.has('wait') ? await waited(searchParams, () => response.destroyed, again) : again();
     response.writeHead(status, { 'content-type': status >= 400 ? 'application/problem+json' : 'application/json' });
     response.end(body === null ? undefined : JSON.stringify(body));
   });

@@ -300,9 +300,10 @@ test('watchHereInstead starts the same session with evict', async () => {
 test('a choice that is refused is not repeated by itself', async () => {
   const { host, session, answers } = scene();
   answers.start = refusal();
-  answers.verdict = { status: 200, body: { verdict: full({ room: true }), as_of: {} } };
+  answers.verdict = { status: 200, body: { verdict: full(), as_of: {} } };
   session.start();
   await host.pass(500);
+  answers.verdict = { status: 200, body: { verdict: full({ room: true }), as_of: {} } };
   session.watchHereInstead(['0199c3a4-0000-7000-8000-000000000001']);
   await host.pass(3_000);
   assert.deepEqual(host.made('start').map(({ body }) => body.evict?.length ?? 0), [0, 1, 0]);

@@ -4,6 +4,7 @@ use std::str::FromStr;
 
 use axum::extract::{RawQuery, State};
 use axum::response::Response;
+use pulsegate_domain::account::explain::Evidence;
 use pulsegate_domain::ids::AccountId;
 use pulsegate_projections::active_sessions::{Before, DECISIONS_MAX, DecisionRow};
 use serde::Serialize;
@@ -13,6 +14,7 @@ use utoipa_axum::routes;
 
 use crate::answer;
 use crate::extract::{Limit, PathIds, query};
+use crate::playback::Wanted;
 use crate::problem::Problem;
 use crate::schema;
 use crate::state::ApiState;
@@ -30,6 +32,9 @@ struct AccountDecision<'a> {
     account_id: &'a AccountId,
     #[serde(flatten)]
     row: &'a DecisionRow,
+    /// Where it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    evidence: Option<Vec<Evidence>>,
 }
 
 /// A page of an account's decisions.
@@ -46,7 +51,8 @@ struct Decisions<'a> {
 /// List an account's decisions
 ///
 /// Each grant, refusal and end, with its rule, the sessions that were counted, and its place in the log. From the read
-/// model in the database, so a moment behind the verdicts.
+/// model in the database, so a moment behind the verdicts. With `evidence=true` also the newest sign of life of each session
+/// that was counted, its sender and its age: read from the log, which takes as long as the account's partition is.
 #[utoipa::path(
     get, path = "/v1/accounts/{account}/decisions", tag = "playback",
     params(
@@ -54,6 +60,7 @@ struct Decisions<'a> {
         ("limit" = Option<u32>, Query, description = "How many, up to 500; 100 where absent.",
          minimum = 1, maximum = 500),
         ("before" = Option<String>, Query, description = "Only those before this place, `offset.ordinal`."),
+        ("evidence" = Option<bool>, Query, description = "Whether to say what each counted session rested on."),
     ),
     responses((status = 200, description = "The decisions, newest first.", body = Decisions))
 )]
@@ -67,7 +74,16 @@ async fn decisions(State(api): State<ApiState>, ids: PathIds, RawQuery(raw): Raw
         let (offset, ordinal) = (last.decision.offset, last.ordinal);
         format!("/v1/accounts/{account}/decisions?limit={limit}&before={offset}.{ordinal}")
     });
-    let decisions = rows.iter().map(|row| AccountDecision { account_id: &account, row }).collect();
+    let mut evidence = None;
+    if query(raw.as_deref(), "evidence")? == Some(true) {
+        let wanted: Wanted = rows.iter().map(|row| (row.decision.offset, row.ordinal)).collect();
+        evidence = Some(api.playback().evidence(&account, &wanted).await?);
+    }
+    let mut of_row = |row: &DecisionRow| {
+        evidence.as_mut().map(|found| found.remove(&(row.decision.offset, row.ordinal)).unwrap_or_default())
+    };
+    let decisions =
+        rows.iter().map(|row| AccountDecision { account_id: &account, row, evidence: of_row(row) }).collect();
     Ok(answer::ok(&Decisions { decisions, next }))
 }
 

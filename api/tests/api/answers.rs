@@ -150,6 +150,9 @@ async fn a_wrong_query_is_422_and_an_unknown_one_ignored() {
     for (path, pointer) in [
         ("/v1/accounts/a/sessions?as_of=yesterday", "/as_of"),
         ("/v1/accounts/a/decisions?limit=0", "/limit"),
+        (&of_session("/verdict?wait=61s"), "/wait"),
+        (&of_session("/verdict?wait=30"), "/wait"),
+        (&of_session("/verdict?wait=1s&since=blocked"), "/since"),
         ("/v1/accounts/a/decisions?before=x", "/before"),
         ("/v1/reports/licensing", "/period"),
         ("/v1/reports/licensing?period=2026", "/period"),

@@ -31,7 +31,7 @@ pub enum Said {
         /// Its number.
         sequence: u64,
         /// How long ago it was when it was sent, in milliseconds.
-        age_ms: u64,
+        late_ms: u64,
     },
     /// A player was done.
     Stopped,
@@ -53,7 +53,7 @@ impl Said {
         match event {
             PlaybackEvent::Started(_) => Self::Started,
             PlaybackEvent::Heartbeat(event) => {
-                Self::Heartbeat { state: event.state, sequence: event.sequence, age_ms: event.age_ms }
+                Self::Heartbeat { state: event.state, sequence: event.sequence, late_ms: event.age_ms }
             }
             PlaybackEvent::Stopped(_) => Self::Stopped,
             PlaybackEvent::Evicted(_) => Self::Evicted,
@@ -293,6 +293,12 @@ impl Explainer {
         let account = &self.account;
         self.signs.retain(|session, _| account.session_state(*session).is_some());
         Ok(())
+    }
+
+    /// What the last record did.
+    #[must_use]
+    pub fn last_step(&self) -> Option<&Step> {
+        self.steps.back()
     }
 
     /// How things stood at `at`, which isn't before the last record.

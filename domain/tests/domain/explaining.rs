@@ -69,7 +69,7 @@ fn a_no_names_each_counted_session_with_its_newest_sign_of_life_and_its_sender()
     assert_eq!((no.offset, no.session_id.to_string()), (5, session(3)));
     let told: Vec<_> =
         no.counted.iter().map(|e| (e.device_id.as_str(), e.said, e.source.as_str(), e.offset, e.age_ms)).collect();
-    let beat = Said::Heartbeat { state: PlayerState::Playing, sequence: 1, age_ms: 0 };
+    let beat = Said::Heartbeat { state: PlayerState::Playing, sequence: 1, late_ms: 0 };
     let signal = Said::Signal { signal: SignalKind::CdnSegment, named: false };
     assert_eq!(told, [("device-1", beat, "/v1/heartbeats", 3, 4_000), ("device-2", signal, "/v1/signals", 4, 2_000)]);
     assert_eq!(no.decisions[0].evidence, no.counted);

@@ -18,6 +18,7 @@ GROUPS = {
     "replay": {"Api"},
     "rebuild": {"Project", "Operate"},
     "events": {"Operate"},
+    "policy-try": {"Operate"},
     "project.*": {"Project", "Operate"},
 }
 # Groups whose name is put together elsewhere: found there.
@@ -120,6 +121,10 @@ class Rights(unittest.TestCase):
         for path, text in code():
             contexts = text.count("impl ClientContext for")
             self.assertEqual(text.count("fn generate_oauth_token"), contexts, f"{path}: a context without a token")
+            # A consumer that is asked for metadata before its first poll has no token: reader::consumer sees to that.
+            for made in re.findall(r"create_with_context\((\w+)\)", text):
+                if made == "ReaderContext" and path.name != "reader.rs":
+                    self.fail(f"{path}: reader::consumer makes one that signs in")
             if re.search(r"\.create\(\)", text):
                 made_plainly.add(str(path.relative_to(ROOT)))
         # The admin client, which is not used by who signs in by role.

@@ -81,8 +81,8 @@ fn words_of_step(step: &Step, partition: i32) -> String {
 fn said(said: Said) -> String {
     match said {
         Said::Started => "asked to play".to_owned(),
-        Said::Heartbeat { state, sequence, age_ms } => {
-            let late = if age_ms == 0 { String::new() } else { format!(", sent {} late", length(age_ms)) };
+        Said::Heartbeat { state, sequence, late_ms } => {
+            let late = if late_ms == 0 { String::new() } else { format!(", sent {} late", length(late_ms)) };
             format!("heartbeat {sequence}, {state}{late}")
         }
         Said::Stopped => "stopped".to_owned(),
@@ -240,7 +240,7 @@ mod tests {
     fn words_at(seconds: i64, session: Option<&str>) -> String {
         let policies = Arc::new(PolicySet::default());
         let at = |seconds: i64| Timestamp::from_millis(1_795_380_400_000 + seconds * 1_000);
-        let mut explainer = Explainer::new(40);
+        let mut fold = Explainer::new(40);
         let until_then = EVENING.iter().zip(0..).filter(|((after, ..), _)| *after <= seconds);
         for ((after, device, what), offset) in until_then {
             let (kind, data) = data((device, what), offset);
@@ -250,9 +250,9 @@ mod tests {
             let event = decode::<PlaybackEvent>(&value).unwrap().event;
             let place = Place { offset, at: at(*after) };
             let (id, source) = (offset.to_string(), source.to_owned());
-            explainer.apply(&PlacedEvent { id, source, event, place, policies: Arc::clone(&policies) }).unwrap();
+            fold.apply(&PlacedEvent { id, source, event, place, policies: Arc::clone(&policies) }).unwrap();
         }
-        let explanation = explainer.explanation(at(seconds), &policies);
+        let explanation = fold.explanation(at(seconds), &policies);
         let account_id: AccountId = "acc-1".parse().unwrap();
         let told =
             Explained { account_id: &account_id, partition: 7, offset: 11, skipped: 0, explanation: &explanation };
