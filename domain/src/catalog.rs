@@ -153,7 +153,7 @@ impl Catalog {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::EntitlementChanged;
+    use crate::event::{ContractAmended, ContractEnded, EntitlementChanged};
 
     #[test]
     fn an_account_has_the_newest_version_of_what_it_was_given() {
@@ -170,5 +170,40 @@ mod tests {
         catalog.apply(CatalogEvent::PolicyPublished(premium(1)));
         catalog.apply(CatalogEvent::PolicyPublished(premium(2)));
         assert_eq!(catalog.policy_in_force(&account).reference().to_string(), "premium@2");
+    }
+
+    #[test]
+    fn an_amended_contract_caps_anew_and_an_ended_one_no_more() {
+        let read = |json: serde_json::Value| serde_json::from_value::<ContractRegistered>(json).unwrap();
+        let contract = |cap: u32| {
+            read(serde_json::json!({"contract_id": "c", "rights_holder_id": "studio", "valid_from": "2026-01-01",
+                                    "max_streams_per_account": cap}))
+        };
+        let mut catalog = Catalog::default();
+        catalog.apply(CatalogEvent::TitleRegistered(
+            serde_json::from_value(serde_json::json!({"title_id": "film", "name": "Film", "content_kind": "vod",
+                                                      "rights_holder_id": "studio"}))
+            .unwrap(),
+        ));
+        for policy in catalog.policies.missing_under(&[1, 2].into()) {
+            catalog.apply(CatalogEvent::PolicyPublished(policy));
+        }
+        let stamped = |catalog: &Catalog, day: &str| {
+            let (account, title) = ("a".parse().unwrap(), "film".parse().unwrap());
+            let policy = catalog.policy_for(&account, &title, Territory::UNKNOWN, day.parse().unwrap());
+            policy.reference().to_string()
+        };
+        catalog.apply(CatalogEvent::ContractRegistered(contract(2)));
+        assert_eq!(stamped(&catalog, "2026-06-01"), "standard:1:cap:2@1");
+        let amended = |expected_version| ContractAmended { expected_version, contract: contract(1) };
+        catalog.apply(CatalogEvent::ContractAmended(amended(7)));
+        assert_eq!(stamped(&catalog, "2026-06-01"), "standard:1:cap:2@1", "another was first");
+        catalog.apply(CatalogEvent::ContractAmended(amended(1)));
+        assert_eq!(stamped(&catalog, "2026-06-01"), "standard:1:cap:1@1");
+        let last_day = "2026-06-30".parse().unwrap();
+        let ended = ContractEnded { contract_id: "c".parse().unwrap(), last_day, expected_version: None };
+        catalog.apply(CatalogEvent::ContractEnded(ended));
+        assert_eq!(stamped(&catalog, "2026-06-30"), "standard:1:cap:1@1");
+        assert_eq!(stamped(&catalog, "2026-07-01"), "standard@1");
     }
 }
