@@ -8,6 +8,7 @@ pub mod active_sessions;
 pub mod builds;
 pub mod catalog_view;
 pub mod clickstream;
+pub mod concurrency;
 mod csv;
 pub mod dead_letters;
 pub mod hot_view;

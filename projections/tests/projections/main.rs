@@ -4,6 +4,7 @@
 
 mod carried_over;
 mod clickstream;
+mod closed_statements;
 mod exactly_once;
 mod hot_view;
 mod households;
