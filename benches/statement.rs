@@ -47,8 +47,8 @@ async fn measure(pool: &PgPool, plays: i64) {
     for format in [Format::Json, Format::Csv, Format::Tsv, Format::Parquet] {
         let begun = Instant::now();
         let (head, mut rows) = statements::find(pool, &about, None).await.expect("it is read").expect("it is there");
-        let (mut writer, begin) = Writer::begin(format, &about, &head).expect("a file");
-        let (mut bytes, mut first) = (begin.len(), None);
+        let (mut writer, opening) = Writer::begin(format, &about, &head).expect("a file");
+        let (mut bytes, mut first) = (opening.len(), None);
         while let Some(page) = rows.next().await {
             bytes += writer.rows(&head, &page.expect("a page")).expect("rows").len();
             first.get_or_insert_with(|| begun.elapsed());

@@ -203,7 +203,6 @@ mod tests {
 
     #[test]
     fn statements_are_as_described() {
-        use pulsegate_projections::concurrency::{AtLimit, Blocked, ByRule, ByWhat, Concurrency, Per, Streams};
         use pulsegate_projections::statements::{
             Beat, Beats, Figures, Head, Key, Listed, OfContract, OfDue, Row, SessionBehind, State, Trouble,
         };
@@ -272,6 +271,26 @@ mod tests {
             played: false,
         };
         let beats = Beats { topic: "playback", partition: 0, records: vec![beat], is_whole: true };
+        let (head, beats) = (written(&head), written(&beats));
+        for (value, name) in [
+            (&head, "StatementHead"),
+            (&head["contracts"][0], "StatementContract"),
+            (&head["contracts"][0]["due"], "StatementDue"),
+            (&head["problems"][0], "StatementProblem"),
+            (&written(&row), "StatementRow"),
+            (&written(&listed), "StatementListed"),
+            (&written(&behind), "SessionBehind"),
+            (&beats, "WatchTime"),
+            (&beats["records"][0], "WatchTimeRecord"),
+        ] {
+            assert_eq!(keys(value), keys(&schema(name)["properties"]), "{name}");
+        }
+    }
+
+    #[test]
+    fn concurrency_is_as_described() {
+        use pulsegate_projections::concurrency::{AtLimit, Blocked, ByRule, ByWhat, Concurrency, Per, Streams};
+        let epoch = chrono::DateTime::UNIX_EPOCH;
         let blocked = Blocked {
             by_rule: vec![ByRule { policy: None, rule: None, max: None, attempts: 0 }],
             by_title: vec![ByWhat { of: String::new(), attempts: 0 }],
@@ -286,17 +305,8 @@ mod tests {
             accounts: vec![AtLimit { account_id: String::new(), refused: 0, took_the_last: 0 }],
             as_of: Vec::new(),
         };
-        let (head, beats, concurrency) = (written(&head), written(&beats), written(&concurrency));
+        let concurrency = written(&concurrency);
         for (value, name) in [
-            (&head, "StatementHead"),
-            (&head["contracts"][0], "StatementContract"),
-            (&head["contracts"][0]["due"], "StatementDue"),
-            (&head["problems"][0], "StatementProblem"),
-            (&written(&row), "StatementRow"),
-            (&written(&listed), "StatementListed"),
-            (&written(&behind), "SessionBehind"),
-            (&beats, "WatchTime"),
-            (&beats["records"][0], "WatchTimeRecord"),
             (&concurrency, "ConcurrencyReport"),
             (&concurrency["streams"][0], "ConcurrencyStreams"),
             (&concurrency["blocked"], "ConcurrencyBlocked"),

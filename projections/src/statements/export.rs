@@ -95,7 +95,7 @@ impl Writer {
                 csv::line(&mut text, names);
             }
             Format::Tsv => writer.begin_table(&mut text, about, head),
-            Format::Parquet => writer.columns = Some(parquet::File::begin(head).map_err(unwritten)?),
+            Format::Parquet => writer.columns = Some(parquet::File::begin(head).map_err(|error| unwritten(&error))?),
         }
         Ok((writer, text.into_bytes()))
     }
@@ -103,7 +103,7 @@ impl Writer {
     /// The next rows.
     pub fn rows(&mut self, head: &Head, rows: &[Row]) -> Result<Vec<u8>, StatementError> {
         if let Some(columns) = &mut self.columns {
-            return columns.rows(rows).map_err(unwritten);
+            return columns.rows(rows).map_err(|error| unwritten(&error));
         }
         let mut text = String::with_capacity(rows.len() * 256);
         for row in rows {
@@ -125,7 +125,7 @@ impl Writer {
     /// What comes last.
     pub fn end(mut self) -> Result<Vec<u8>, StatementError> {
         if let Some(columns) = self.columns {
-            return columns.end().map_err(unwritten);
+            return columns.end().map_err(|error| unwritten(&error));
         }
         let text = match self.format {
             Format::Json => "\n]}\n".to_owned(),
@@ -210,7 +210,7 @@ impl Writer {
     }
 }
 
-fn unwritten(error: ::parquet::errors::ParquetError) -> StatementError {
+fn unwritten(error: &::parquet::errors::ParquetError) -> StatementError {
     StatementError::Unwritten(error.to_string())
 }
 

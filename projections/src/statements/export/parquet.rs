@@ -67,14 +67,11 @@ impl std::fmt::Debug for File {
 
 impl File {
     pub(super) fn begin(head: &Head) -> Result<Self, ParquetError> {
-        let mut schema = "message statement {".to_owned();
-        for (name, _) in TEXTS {
-            schema += &format!(" optional binary {name} (utf8);");
-        }
-        for name in FIGURES {
-            schema += &format!(" required int64 {name};");
-        }
-        schema += &format!(" optional int64 amount (decimal(18,{AMOUNT_SCALE})); }}");
+        let texts = TEXTS.iter().map(|(name, _)| format!("optional binary {name} (utf8);"));
+        let figures = FIGURES.iter().map(|name| format!("required int64 {name};"));
+        let amount = format!("optional int64 amount (decimal(18,{AMOUNT_SCALE}));");
+        let columns: Vec<_> = texts.chain(figures).chain([amount]).collect();
+        let schema = format!("message statement {{ {} }}", columns.join(" "));
         // All of the head stands in the file's metadata.
         let head = KeyValue::new("pulsegate.statement".to_owned(), serde_json::to_string(head).ok());
         let properties = WriterProperties::builder()
