@@ -33,6 +33,8 @@ mod races;
 mod recount;
 #[path = "pulsegate/resend.rs"]
 mod resend;
+#[path = "pulsegate/statement.rs"]
+mod statement;
 #[path = "pulsegate/templates.rs"]
 mod templates;
 #[path = "pulsegate/waiting.rs"]

@@ -28,7 +28,7 @@ use crate::schema;
         (name = "statements", description = "What is due to whom, closed so that it stands, and what is behind it."),
         (name = "operation", description = "How the service stands."),
     ),
-    components(schemas(schema::Problem, schema::reports::Format, schema::reports::Resolution, schema::statements::WhichRows, schema::statements::StatementFormat)),
+    components(schemas(schema::Problem, schema::reports::Format, schema::reports::Resolution, schema::reports::Per, schema::statements::WhichRows, schema::statements::StatementFormat)),
 )]
 pub(crate) struct Description;
 
@@ -195,6 +195,127 @@ mod tests {
             (&counts["rows"][0], "ClickstreamCount"),
         ] {
             assert_eq!(keys(written), keys(&schema(name)["properties"]), "{name}");
+        }
+    }
+
+    fn written(written: &impl serde::Serialize) -> Value {
+        serde_json::to_value(written).unwrap()
+    }
+
+    #[test]
+    fn statements_are_as_described() {
+        use pulsegate_projections::statements::{
+            Beat, Beats, Figures, Head, Key, Listed, OfContract, OfDue, Row, SessionBehind, State, Trouble,
+        };
+        let epoch = chrono::DateTime::UNIX_EPOCH;
+        let due = OfDue {
+            currency: String::new(),
+            sum_of_rounded: String::new(),
+            rounded_sum: String::new(),
+            amount: String::new(),
+            working: Value::Null,
+        };
+        let contract = OfContract {
+            contract_id: String::new(),
+            rights_holder_id: String::new(),
+            version: 1,
+            contract: Box::default(),
+            due: Some(due),
+        };
+        let head = Head {
+            period: String::new(),
+            rights_holder_id: None,
+            revision: 0,
+            state: State::Provisional,
+            closed_at: None,
+            sha256: String::new(),
+            previous_sha256: None,
+            as_of: Vec::new(),
+            service_watched_ms: 0,
+            contracts: vec![contract],
+            problems: vec![Trouble { contract_id: String::new(), title_id: None, detail: String::new() }],
+        };
+        let row = Row { key: Key::default(), figures: Figures::default(), amount: 0.into() };
+        let listed = Listed {
+            period: String::new(),
+            rights_holder_id: None,
+            revision: 1,
+            closed_at: epoch,
+            rows: 0,
+            sha256: String::new(),
+        };
+        let behind = SessionBehind {
+            account_id: String::new(),
+            session_id: uuid::Uuid::nil(),
+            partition: 0,
+            first_offset: 0,
+            first_day: epoch.date_naive(),
+            last_day: epoch.date_naive(),
+            played: true,
+            qualified: true,
+            watched_ms: 0,
+            aged_ms: 0,
+            content_ms: 0,
+        };
+        let beat = Beat {
+            offset: 0,
+            at: epoch.into(),
+            kind: "started",
+            sequence: None,
+            elapsed_ms: None,
+            age_ms: None,
+            position_ms: None,
+            state: None,
+            watched_ms: 0,
+            aged_ms: 0,
+            content_ms: 0,
+            played: false,
+        };
+        let beats = Beats { topic: "playback", partition: 0, records: vec![beat], is_whole: true };
+        let (head, beats) = (written(&head), written(&beats));
+        for (value, name) in [
+            (&head, "StatementHead"),
+            (&head["contracts"][0], "StatementContract"),
+            (&head["contracts"][0]["due"], "StatementDue"),
+            (&head["problems"][0], "StatementProblem"),
+            (&written(&row), "StatementRow"),
+            (&written(&listed), "StatementListed"),
+            (&written(&behind), "SessionBehind"),
+            (&beats, "WatchTime"),
+            (&beats["records"][0], "WatchTimeRecord"),
+        ] {
+            assert_eq!(keys(value), keys(&schema(name)["properties"]), "{name}");
+        }
+    }
+
+    #[test]
+    fn concurrency_is_as_described() {
+        use pulsegate_projections::concurrency::{AtLimit, Blocked, ByRule, ByWhat, Concurrency, Per, Streams};
+        let epoch = chrono::DateTime::UNIX_EPOCH;
+        let blocked = Blocked {
+            by_rule: vec![ByRule { policy: None, rule: None, max: None, attempts: 0 }],
+            by_title: vec![ByWhat { of: String::new(), attempts: 0 }],
+            ..Blocked::default()
+        };
+        let concurrency = Concurrency {
+            period: String::new(),
+            by: pulsegate_projections::clickstream::Resolution::Day,
+            per: Per::Everything,
+            streams: vec![Streams { of: String::new(), at: epoch, peak: 0 }],
+            blocked,
+            accounts: vec![AtLimit { account_id: String::new(), refused: 0, took_the_last: 0 }],
+            as_of: Vec::new(),
+        };
+        let concurrency = written(&concurrency);
+        for (value, name) in [
+            (&concurrency, "ConcurrencyReport"),
+            (&concurrency["streams"][0], "ConcurrencyStreams"),
+            (&concurrency["blocked"], "ConcurrencyBlocked"),
+            (&concurrency["blocked"]["by_rule"][0], "ConcurrencyByRule"),
+            (&concurrency["blocked"]["by_title"][0], "ConcurrencyByWhat"),
+            (&concurrency["accounts"][0], "ConcurrencyAccount"),
+        ] {
+            assert_eq!(keys(value), keys(&schema(name)["properties"]), "{name}");
         }
     }
 

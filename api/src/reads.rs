@@ -11,7 +11,7 @@ use pulsegate_projections::live::{AsOf, ReadError};
 use pulsegate_projections::provisional::{self, ListError, Settled, Wanted};
 use pulsegate_projections::reader::ReaderSettings;
 use pulsegate_projections::statements::{self, About, Agreements, Beats, Closed, Head, Listed, Rows, StatementError};
-use pulsegate_projections::{ProjectionStatus, clickstream};
+use pulsegate_projections::{ProjectionStatus, clickstream, concurrency};
 use sqlx::PgPool;
 
 use crate::problem::{Problem, ProblemKind, RETRY_AFTER_S};
@@ -119,6 +119,14 @@ impl Reads {
         beats.ok_or_else(|| Problem::new(ProblemKind::SessionUnknown, "licensing knows no such session"))
     }
 
+    /// How many watched at once, and who could not.
+    pub(crate) async fn concurrency(
+        &self,
+        question: &concurrency::Question,
+    ) -> Result<concurrency::Concurrency, Problem> {
+        concurrency::concurrency(&self.pool, question).await.map_err(unreadable)
+    }
+
     /// How many clickstream events there were.
     pub(crate) async fn clickstream_counts(
         &self,
@@ -166,7 +174,7 @@ async fn agreements(catalog: &CatalogView, wait: bool) -> Option<Agreements> {
     Some(catalog.read_at(Agreements::of))
 }
 
-fn refused(error: StatementError) -> Problem {
+pub(crate) fn refused(error: StatementError) -> Problem {
     let detail = error.to_string();
     match error {
         StatementError::Read(error) => unreadable(error),
@@ -182,7 +190,7 @@ fn refused(error: StatementError) -> Problem {
         | StatementError::Incomplete(_) => Problem::new(ProblemKind::StatementRefused, detail),
         StatementError::NoRevision(..) => Problem::new(ProblemKind::NotFound, detail),
         StatementError::TooLong => Problem::invalid_field("/period", detail),
-        StatementError::Kept(_) => Problem::internal(&detail),
+        StatementError::Kept(_) | StatementError::Unwritten(_) => Problem::internal(&detail),
     }
 }
 

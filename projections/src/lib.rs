@@ -10,6 +10,7 @@ pub mod cache;
 pub mod catalog_view;
 pub mod clickstream;
 pub mod cluster;
+pub mod concurrency;
 mod csv;
 pub mod dead_letters;
 pub mod hot_view;

@@ -236,6 +236,9 @@ pub enum StatementError {
     /// Its rows don't fit.
     #[error("it has more than 1 000 000 rows; make one for each rights holder")]
     TooLong,
+    /// A file of it can't be written.
+    #[error("it can't be written: {0}")]
+    Unwritten(String),
     /// What was kept can't be read.
     #[error("what was kept of it can't be read: {0}")]
     Kept(String),

@@ -11,6 +11,7 @@ use clap::{Args, Subcommand};
 use pulsegate_domain::ids::{RightsHolderId, Territory};
 use pulsegate_projections::catalog_view::CatalogView;
 use pulsegate_projections::clickstream::{self, Counts, CountsQuestion, Resolution};
+use pulsegate_projections::concurrency::{self, Per};
 use pulsegate_projections::licensing::{self, Question, Report, Terms};
 use pulsegate_projections::period::Period;
 use serde::Serialize;
@@ -50,6 +51,20 @@ pub(crate) enum ReportCommand {
         /// Only events of one name
         #[arg(long)]
         name: Option<String>,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// How many watched at once, who was told no, and how long they waited
+    Concurrency {
+        /// A month, a quarter, a day or days (UTC)
+        #[arg(long)]
+        period: Period,
+        /// minute, hour or day; what suits the period where absent
+        #[arg(long)]
+        by: Option<Resolution>,
+        /// everything, `device_class`, title or territory
+        #[arg(long, default_value = "everything")]
+        per: Per,
         #[command(flatten)]
         format: Format,
     },
@@ -114,6 +129,13 @@ pub(crate) async fn run(config: &Config, command: ReportCommand) -> anyhow::Resu
             tokio::task::spawn_blocking(move || catalog.stop()).await?;
             let report = report.context("failed to read the report (is the database migrated? `pulsegate migrate`)")?;
             format.print(&report, || report.to_csv(), || show_licensing(&report))?;
+        }
+        ReportCommand::Concurrency { period, by, per, format } => {
+            let by = by.unwrap_or_else(|| Resolution::of(&period));
+            let report = concurrency::concurrency(&pool, &concurrency::Question { period, by, per })
+                .await
+                .context("failed to read the report (is the database migrated? `pulsegate migrate`)")?;
+            format.print(&report, || report.to_csv(), || show::concurrency(&report))?;
         }
         ReportCommand::Clickstream { period, by, name, format } => {
             let by = by.unwrap_or_else(|| Resolution::of(&period));

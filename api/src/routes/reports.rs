@@ -6,6 +6,7 @@ use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse as _, Response};
 use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE, HeaderName};
 use pulsegate_projections::clickstream::{CountsQuestion, Resolution};
+use pulsegate_projections::concurrency;
 use pulsegate_projections::licensing::Question;
 use pulsegate_projections::live::AsOf;
 use pulsegate_projections::period::Period;
@@ -16,14 +17,14 @@ use crate::answer;
 use crate::extract::{Text, query};
 use crate::problem::Problem;
 use crate::schema;
-use crate::schema::reports::{ClickstreamReport, LicensingReport};
+use crate::schema::reports::{ClickstreamReport, ConcurrencyReport, LicensingReport};
 use crate::state::ApiState;
 
 /// Tells a table, which has no room for it, what its rows are as of.
 const AS_OF: HeaderName = HeaderName::from_static("pulsegate-as-of");
 
 pub(super) fn routes() -> OpenApiRouter<ApiState> {
-    OpenApiRouter::new().routes(routes!(licensing)).routes(routes!(clickstream))
+    OpenApiRouter::new().routes(routes!(licensing)).routes(routes!(clickstream)).routes(routes!(concurrency))
 }
 
 /// Report what is owed for
@@ -33,7 +34,7 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
 #[utoipa::path(
     get, path = "/v1/reports/licensing", tag = "reports",
     params(
-        ("period" = String, Query, description = "A month, `2026-10`, or a day, `2026-10-31`, UTC."),
+        ("period" = String, Query, description = "A month, `2026-10`, a quarter, `2026-Q4`, a day, or days, `2026-10-01--2026-10-15`, UTC."),
         ("rights_holder" = Option<String>, Query, description = "Only what is owed to one."),
         ("territory" = Option<String>, Query, description = "Only what was watched in one."),
         ("format" = Option<schema::reports::Format>, Query, description = "`json` where absent."),
@@ -62,7 +63,7 @@ async fn licensing(State(api): State<ApiState>, RawQuery(raw): RawQuery) -> Resu
 #[utoipa::path(
     get, path = "/v1/reports/clickstream", tag = "reports",
     params(
-        ("period" = String, Query, description = "A month, `2026-10`, or a day, `2026-10-31`, UTC."),
+        ("period" = String, Query, description = "A month, `2026-10`, a quarter, `2026-Q4`, a day, or days, `2026-10-01--2026-10-15`, UTC."),
         ("by" = Option<schema::reports::Resolution>, Query,
          description = "`hour` for a day and `day` for a month where absent."),
         ("name" = Option<String>, Query, description = "Only events of one name."),
@@ -81,6 +82,35 @@ async fn clickstream(State(api): State<ApiState>, RawQuery(raw): RawQuery) -> Re
     Ok(match format {
         Format::Json => answer::ok(&counts),
         Format::Csv => csv(counts.to_csv(), "clickstream", &counts.period, &counts.as_of),
+    })
+}
+
+/// Report concurrency
+///
+/// The most streams at one instant of each minute, hour or day, by the log's time; who was told no, by which rule, and how
+/// long those waited who got a slot later; the accounts that were at their limit.
+#[utoipa::path(
+    get, path = "/v1/reports/concurrency", tag = "reports",
+    params(
+        ("period" = String, Query, description = "A month, a quarter, a day or days, UTC, as for a statement."),
+        ("by" = Option<schema::reports::Resolution>, Query,
+         description = "`hour` for a day and `day` for more where absent."),
+        ("per" = Option<schema::reports::Per>, Query, description = "`everything` where absent."),
+        ("format" = Option<schema::reports::Format>, Query, description = "`json` where absent."),
+    ),
+    responses((status = 200, description = "The report. As `csv` its streams, and `pulsegate-as-of` says the rest.",
+               content((ConcurrencyReport = "application/json"), (String = "text/csv"))))
+)]
+async fn concurrency(State(api): State<ApiState>, RawQuery(raw): RawQuery) -> Result<Response, Problem> {
+    let raw = raw.as_deref();
+    let period = period(raw)?;
+    let by = query(raw, "by")?.unwrap_or_else(|| Resolution::of(&period));
+    let format = query(raw, "format")?.unwrap_or(Format::Json);
+    let question = concurrency::Question { period, by, per: query(raw, "per")?.unwrap_or_default() };
+    let report = api.reads().concurrency(&question).await?;
+    Ok(match format {
+        Format::Json => answer::ok(&report),
+        Format::Csv => csv(report.to_csv(), "concurrency", &report.period, &report.as_of),
     })
 }
 

@@ -19,6 +19,7 @@ use utoipa_axum::routes;
 use crate::answer;
 use crate::extract::{BeaconBody, Limit, PathIds, query};
 use crate::problem::Problem;
+use crate::reads::refused;
 use crate::schema;
 use crate::state::ApiState;
 
@@ -74,7 +75,8 @@ async fn list(State(api): State<ApiState>) -> Result<Response, Problem> {
     responses(
         (status = 200, description = "The statement.",
          content((schema::statements::Statement = "application/json"), (String = "text/csv"),
-                 (String = "text/tab-separated-values"))),
+                 (String = "text/tab-separated-values"),
+                 (Vec<u8> = "application/vnd.apache.parquet"))),
         (status = 404, description = "`not-found`: there is no such revision.",
          body = schema::Problem, content_type = "application/problem+json"),
     )
@@ -93,7 +95,7 @@ async fn get(State(api): State<ApiState>, ids: PathIds, RawQuery(raw): RawQuery)
             api.reads().statement_added(&about, wanted).await?
         }
     };
-    Ok(streamed(&about, head, rows, format))
+    streamed(&about, head, rows, format)
 }
 
 /// Which rows of a statement.
@@ -120,26 +122,29 @@ fn about(ids: &PathIds, rights_holder: Option<pulsegate_domain::ids::RightsHolde
 }
 
 /// The file, while its rows come from the database.
-fn streamed(about: &About, head: Head, rows: Rows, format: Format) -> Response {
+fn streamed(about: &About, head: Head, rows: Rows, format: Format) -> Result<Response, Problem> {
     let headers = [
         (CONTENT_TYPE, format.media_type().to_owned()),
         (CONTENT_DISPOSITION, format!("attachment; filename=\"{}\"", format.file_name(about, &head))),
     ];
-    let (writer, begin) = Writer::begin(format, about, &head);
+    let (writer, begin) = Writer::begin(format, about, &head).map_err(refused)?;
     let pages = stream::unfold(Some((writer, head, rows)), |state| async {
         let (mut writer, head, mut rows) = state?;
-        match rows.next().await {
-            Some(Ok(page)) => Some((Ok(Bytes::from(writer.rows(&head, &page))), Some((writer, head, rows)))),
+        let (piece, rest) = match rows.next().await {
+            Some(page) => (page.and_then(|page| writer.rows(&head, &page)), Some((writer, head, rows))),
+            None => (writer.end(), None),
+        };
+        match piece {
+            Ok(bytes) => Some((Ok(Bytes::from(bytes)), rest)),
             // A body that breaks off can't be taken for a whole one.
-            Some(Err(error)) => {
+            Err(error) => {
                 tracing::warn!(%error, "a statement broke off");
                 Some((Err(std::io::Error::other(error)), None))
             }
-            None => Some((Ok(Bytes::from(writer.end())), None)),
         }
     });
     let body = Body::from_stream(stream::iter([Ok(Bytes::from(begin))]).chain(pages));
-    (headers, body).into_response()
+    Ok((headers, body).into_response())
 }
 
 /// A revision that was made.

@@ -118,6 +118,86 @@ pub(crate) struct ClickstreamCount {
     events: i64,
 }
 
+/// By what streams are told apart.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+pub(crate) enum Per {
+    Everything,
+    DeviceClass,
+    Title,
+    Territory,
+}
+
+/// How many watched at once, and who could not.
+#[derive(ToSchema)]
+pub(crate) struct ConcurrencyReport {
+    period: String,
+    by: Resolution,
+    per: Per,
+    /// In the order of what they are of and of time; a time in which nobody watched is left out.
+    streams: Vec<ConcurrencyStreams>,
+    blocked: ConcurrencyBlocked,
+    /// The 100 accounts that were told no, or took their last slot, most often.
+    accounts: Vec<ConcurrencyAccount>,
+    as_of: Vec<ReportAsOf>,
+}
+
+/// The most streams at one instant of a minute, an hour or a day.
+#[derive(ToSchema)]
+pub(crate) struct ConcurrencyStreams {
+    /// Which class of device, title or territory; empty: all.
+    of: String,
+    /// When that begins.
+    at: DateTime<Utc>,
+    peak: i64,
+}
+
+/// Who was told no.
+#[derive(ToSchema)]
+pub(crate) struct ConcurrencyBlocked {
+    attempts: i64,
+    accounts: i64,
+    sessions: i64,
+    /// Sessions of these that got a slot later.
+    let_in: i64,
+    #[schema(required = true)]
+    waited_ms_median: Option<f64>,
+    #[schema(required = true)]
+    waited_ms_p95: Option<f64>,
+    by_rule: Vec<ConcurrencyByRule>,
+    by_device_class: Vec<ConcurrencyByWhat>,
+    /// The 100 titles that were asked for most often in vain.
+    by_title: Vec<ConcurrencyByWhat>,
+}
+
+/// Refusals by a rule.
+#[derive(ToSchema)]
+pub(crate) struct ConcurrencyByRule {
+    #[schema(required = true)]
+    policy: Option<String>,
+    #[schema(required = true)]
+    rule: Option<String>,
+    #[schema(required = true)]
+    max: Option<i32>,
+    attempts: i64,
+}
+
+/// Refusals of something.
+#[derive(ToSchema)]
+pub(crate) struct ConcurrencyByWhat {
+    of: String,
+    attempts: i64,
+}
+
+/// An account at its limit.
+#[derive(ToSchema)]
+pub(crate) struct ConcurrencyAccount {
+    account_id: String,
+    refused: i64,
+    /// How often it took the last slot that there was.
+    took_the_last: i64,
+}
+
 /// A clickstream event as the log took it in.
 #[derive(ToSchema)]
 pub(crate) struct ClickstreamEvent {

@@ -17,6 +17,8 @@ pub(crate) enum StatementFormat {
     Csv,
     /// Shaped like a digital sales report, and not claimed to be one.
     Tsv,
+    /// The rows in columns, the rest in the file's metadata.
+    Parquet,
 }
 
 /// Which rows of a statement.

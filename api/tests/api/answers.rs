@@ -160,6 +160,9 @@ async fn what_the_database_must_tell_is_503_while_it_is_away() {
         "/v1/projections",
         "/v1/reports/licensing?period=2026-10&rights_holder=ada&territory=DE&format=csv",
         "/v1/reports/clickstream?period=2026-10-31&by=minute&name=play",
+        "/v1/reports/concurrency?period=2026-Q4&by=day&per=title",
+        "/v1/statements",
+        "/v1/statements/2026-10?rights_holder=ada&format=parquet",
         "/v1/clickstream?account=ada&session=3f2b8c1e-5d7a-4e90-9b3c-1a2b3c4d5e6f&path=%24.a&from=2026-10-31T00:00:00Z\
          &before=7.0.1&limit=5",
     ] {
@@ -187,6 +190,12 @@ async fn a_wrong_query_is_422_and_an_unknown_one_ignored() {
         ("/v1/reports/clickstream?by=day", "/period"),
         ("/v1/reports/clickstream?period=2026-10&by=second", "/by"),
         ("/v1/reports/clickstream?period=2026-10&name=%00", "/name"),
+        ("/v1/reports/concurrency?period=2026-10&per=device", "/per"),
+        ("/v1/statements/2026-13", "/period"),
+        ("/v1/statements/2026-10?format=xml", "/format"),
+        ("/v1/statements/2026-10?rows=added", "/revision"),
+        ("/v1/statements/2026-10/sessions", "/title"),
+        ("/v1/statements/2026-10/sessions?title=film&after=7", "/after"),
         ("/v1/clickstream?session=nonsense", "/session"),
         ("/v1/clickstream?from=yesterday", "/from"),
         ("/v1/clickstream?before=7", "/before"),

@@ -106,4 +106,22 @@ mod tests {
             assert_eq!(Counting::views_by_runtime(round_to, rounding, watched_ms, runtime_ms), views);
         }
     }
+
+    /// Netflix publishes views as hours viewed ÷ runtime, both and the result rounded to 100 000. Rows of its lists of the
+    /// most popular titles in their first 91 days (netflix.com/tudum/top10/most-popular), as they stood in 2024.
+    #[test]
+    fn published_views_are_published_hours_by_runtime() {
+        for (title, hours, (runtime_h, runtime_min), views) in [
+            ("Squid Game: Season 1", 2_205_200_000, (8, 19), 265_200_000),
+            ("Wednesday: Season 1", 1_718_800_000, (6, 49), 252_100_000),
+            ("Stranger Things 4", 1_838_000_000, (13, 4), 140_700_000),
+            ("DAHMER", 1_031_100_000, (8, 55), 115_600_000),
+            ("Red Notice", 454_200_000, (1, 58), 230_900_000),
+            ("Don't Look Up", 408_600_000, (2, 23), 171_400_000),
+        ] {
+            let (watched_ms, runtime_ms) = (hours * 3_600_000, (runtime_h * 60 + runtime_min) * 60_000);
+            let counted = Counting::views_by_runtime(100_000, Rounding::HalfUp, watched_ms, runtime_ms);
+            assert_eq!(counted, Some(views), "{title}");
+        }
+    }
 }

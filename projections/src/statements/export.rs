@@ -1,10 +1,12 @@
 //! A statement as a file: JSON, comma-separated values, or a table in the shape of a digital sales report. Written while
 //! the rows pass by, so a million of them need no memory.
 
+mod parquet;
+
 use std::fmt::Write as _;
 use std::str::FromStr;
 
-use super::{About, FIGURES, Head, Row};
+use super::{About, FIGURES, Head, Row, StatementError};
 use crate::csv;
 
 /// How a statement is written.
@@ -17,6 +19,8 @@ pub enum Format {
     /// Tab-separated, with head, summary and sales blocks: shaped like a DDEX digital sales report, and not claimed to be
     /// one.
     Tsv,
+    /// The rows in columns, the rest in the file's metadata.
+    Parquet,
 }
 
 impl FromStr for Format {
@@ -27,7 +31,8 @@ impl FromStr for Format {
             "json" => Ok(Self::Json),
             "csv" => Ok(Self::Csv),
             "tsv" => Ok(Self::Tsv),
-            _ => Err("must be json, csv or tsv"),
+            "parquet" => Ok(Self::Parquet),
+            _ => Err("must be json, csv, tsv or parquet"),
         }
     }
 }
@@ -40,6 +45,7 @@ impl Format {
             Self::Json => "application/json",
             Self::Csv => "text/csv; charset=utf-8",
             Self::Tsv => "text/tab-separated-values; charset=utf-8",
+            Self::Parquet => "application/vnd.apache.parquet",
         }
     }
 
@@ -49,6 +55,7 @@ impl Format {
         match self {
             Self::Json => format!("{}.json", about.file_name(head.revision)),
             Self::Csv => format!("{}.csv", about.file_name(head.revision)),
+            Self::Parquet => format!("{}.parquet", about.file_name(head.revision)),
             // In the manner of DSR: who sends, who receives, which usage, when, how many files.
             Self::Tsv => {
                 let holder = about.rights_holder.as_ref().map_or("all", |holder| holder.as_str()).replace(':', "-");
@@ -67,13 +74,13 @@ pub struct Writer {
     lines: u64,
     /// The contract and title of the block that is being written.
     block: Option<(String, String)>,
+    columns: Option<parquet::File>,
 }
 
 impl Writer {
     /// Begins a file; what it returns comes first.
-    #[must_use]
-    pub fn begin(format: Format, about: &About, head: &Head) -> (Self, String) {
-        let mut writer = Self { format, rows: 0, lines: 0, block: None };
+    pub fn begin(format: Format, about: &About, head: &Head) -> Result<(Self, Vec<u8>), StatementError> {
+        let mut writer = Self { format, rows: 0, lines: 0, block: None, columns: None };
         let mut text = String::new();
         match format {
             Format::Json => {
@@ -88,12 +95,16 @@ impl Writer {
                 csv::line(&mut text, names);
             }
             Format::Tsv => writer.begin_table(&mut text, about, head),
+            Format::Parquet => writer.columns = Some(parquet::File::begin(head).map_err(|error| unwritten(&error))?),
         }
-        (writer, text)
+        Ok((writer, text.into_bytes()))
     }
 
     /// The next rows.
-    pub fn rows(&mut self, head: &Head, rows: &[Row]) -> String {
+    pub fn rows(&mut self, head: &Head, rows: &[Row]) -> Result<Vec<u8>, StatementError> {
+        if let Some(columns) = &mut self.columns {
+            return columns.rows(rows).map_err(|error| unwritten(&error));
+        }
         let mut text = String::with_capacity(rows.len() * 256);
         for row in rows {
             match self.format {
@@ -103,25 +114,30 @@ impl Writer {
                 }
                 Format::Csv => csv_row(&mut text, head, row),
                 Format::Tsv => self.table_row(&mut text, row),
+                // Its rows went their own way.
+                Format::Parquet => {}
             }
             self.rows += 1;
         }
-        text
+        Ok(text.into_bytes())
     }
 
     /// What comes last.
-    #[must_use]
-    pub fn end(mut self) -> String {
-        match self.format {
+    pub fn end(mut self) -> Result<Vec<u8>, StatementError> {
+        if let Some(columns) = self.columns {
+            return columns.end().map_err(|error| unwritten(&error));
+        }
+        let text = match self.format {
             Format::Json => "\n]}\n".to_owned(),
-            Format::Csv => String::new(),
+            Format::Csv | Format::Parquet => String::new(),
             Format::Tsv => {
                 let mut text = String::new();
                 let lines = self.lines + 1;
                 self.line(&mut text, ["FOOT", &lines.to_string(), &self.rows.to_string()]);
                 text
             }
-        }
+        };
+        Ok(text.into_bytes())
     }
 
     fn line<'a>(&mut self, text: &mut String, fields: impl IntoIterator<Item = &'a str>) {
@@ -192,6 +208,10 @@ impl Writer {
         let figures = figures.iter().map(String::as_str);
         self.line(text, ids.into_iter().chain(figures).chain([row.key.currency.as_str(), &amount]));
     }
+}
+
+fn unwritten(error: &::parquet::errors::ParquetError) -> StatementError {
+    StatementError::Unwritten(error.to_string())
 }
 
 fn amount(row: &Row) -> String {

@@ -4,6 +4,9 @@
 
 mod carried_over;
 mod clickstream;
+mod closed_statements;
+mod concurrency;
+mod desk;
 mod exactly_once;
 mod hot_view;
 mod households;

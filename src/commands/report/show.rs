@@ -3,6 +3,7 @@
 use comfy_table::presets::UTF8_BORDERS_ONLY;
 use comfy_table::{CellAlignment, Table};
 use indicatif::{ProgressBar, ProgressStyle};
+use pulsegate_projections::concurrency::Concurrency;
 use pulsegate_projections::live::AsOf;
 use pulsegate_projections::statements::{About, Head, Listed, Row};
 
@@ -95,6 +96,28 @@ pub(super) fn list(listed: &[Listed]) {
         ]);
     }
     println!("{table}");
+}
+
+pub(super) fn concurrency(report: &Concurrency) {
+    let mut streams = table(&["from", "of"], &["peak"]);
+    for row in &report.streams {
+        streams.add_row([row.at.format("%F %H:%MZ").to_string(), row.of.clone(), row.peak.to_string()]);
+    }
+    println!("{streams}");
+    let blocked = &report.blocked;
+    println!(
+        "told no: {} times, {} sessions of {} accounts; {} of the sessions got a slot later",
+        blocked.attempts, blocked.sessions, blocked.accounts, blocked.let_in
+    );
+    if let (Some(median), Some(p95)) = (blocked.waited_ms_median, blocked.waited_ms_p95) {
+        println!("these waited {:.1} s (median), {:.1} s (95 of 100)", median / 1_000.0, p95 / 1_000.0);
+    }
+    for rule in &blocked.by_rule {
+        let id = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
+        let max = rule.max.map_or_else(|| "-".to_owned(), |max| max.to_string());
+        println!("  {} times by {} of {}, at most {max}", rule.attempts, id(&rule.rule), id(&rule.policy));
+    }
+    as_of(&report.period, &report.as_of);
 }
 
 /// Of a fold of the log; hidden where stderr is no terminal.

@@ -53,7 +53,7 @@ pub(crate) struct StatementArgs {
     /// Only what the revision added, signed
     #[arg(long, requires = "revision")]
     added: bool,
-    /// json, csv or tsv; a table for people where absent
+    /// json, csv, tsv or parquet; a table for people where absent
     #[arg(long)]
     format: Option<Format>,
     /// Into this file, or, if it is a folder, into a file of the usual name in it
@@ -161,12 +161,12 @@ async fn write(
         }
         None => Box::new(std::io::stdout().lock()),
     };
-    let (mut writer, begin) = Writer::begin(format, about, head);
-    out.write_all(begin.as_bytes())?;
+    let (mut writer, begin) = Writer::begin(format, about, head)?;
+    out.write_all(&begin)?;
     while let Some(page) = rows.next().await {
-        out.write_all(writer.rows(head, &page?).as_bytes())?;
+        out.write_all(&writer.rows(head, &page?)?)?;
     }
-    out.write_all(writer.end().as_bytes())?;
+    out.write_all(&writer.end()?)?;
     Ok(out.flush()?)
 }
 
