@@ -10,8 +10,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use pulsegate_access::kafka as access;
 use pulsegate_domain::topic::Topic;
-use rdkafka::client::ClientContext;
+use rdkafka::client::{ClientContext, OAuthToken};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, Rebalance};
 use rdkafka::error::KafkaError;
@@ -62,11 +63,9 @@ impl Group {
     /// Joins, to be reached at `address`.
     pub fn join(settings: &ReaderSettings, address: &str) -> Result<Self, ReaderError> {
         let topic = settings.topics.name(Topic::Playback);
-        let name = format!("{}owners", settings.topics.prefix());
-        let consumer: BaseConsumer<Desk> = settings
-            .client
-            .clone()
-            .set("group.id", &name)
+        let mut config = settings.client.clone();
+        let consumer: BaseConsumer<Desk> = config
+            .set("group.id", format!("{}owners", settings.topics.prefix()))
             .set("client.id", client_id(address))
             .set("partition.assignment.strategy", "cooperative-sticky")
             // A node that is lost is missed by the others sooner: they ask each other. This is when its partitions are
@@ -85,6 +84,7 @@ impl Group {
             leaving: AtomicBool::new(false),
             stop: AtomicBool::new(false),
         });
+        let name = config.get("group.id").unwrap_or_default().to_owned();
         let attending = Attending { consumer, name, topic, shared: Arc::clone(&shared) };
         let thread = std::thread::Builder::new().name("owners".into()).spawn(move || attending.attend())?;
         Ok(Self { shared, thread: Mutex::new(Some(thread)) })
@@ -181,6 +181,12 @@ struct Desk {
 }
 
 impl ClientContext for Desk {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, config: Option<&str>) -> Result<OAuthToken, Box<dyn std::error::Error>> {
+        access::token(config)
+    }
+
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         tracing::debug!(?level, facility, "{message}");
     }
