@@ -137,6 +137,8 @@ class Roles:
             "PULSEGATE_KAFKA_PASSWORD": user,
             "PULSEGATE_DATABASE_URL": self.database,
             "PULSEGATE_PARTITIONS": str(PARTITIONS),
+            # The stacks' nodes are whole, which takes fewer rights.
+            "PULSEGATE_CLUSTER": "owned",
             "PULSEGATE_LISTEN": f"127.0.0.1:{self.listen}",
             "PULSEGATE_ADMIN_LISTEN": f"127.0.0.1:{self.listen + shift}",
             # librdkafka's own words are debug lines of ours.
@@ -253,12 +255,16 @@ def work(roles, query):
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     roles.ask("GET", f"/v1/accounts/a1/sessions?as_of={now}")
     roles.ask("GET", "/v1/projections")
+    roles.ask("GET", "/v1/provisional")
     wait("the session in the read model", lambda: query("select count(*) from active_sessions.sessions") != "0")
-    for build, topic in (("licensing_v1", "playback"), ("clickstream_v1", "clickstream")):
+    for build, topic in (("licensing_v2", "playback"), ("clickstream_v1", "clickstream")):
         behind = f"select sum(next_offset) > 0 from pulsegate.projection_offsets where build = '{build}' and topic = '{topic}'"
         wait(f"{build} folds {topic}", lambda behind=behind: query(behind) == "t")
-    for command in (["events", "count", "playback"], ["projection", "list"], ["projection", "status"],
-                    ["projection", "rebuild", "licensing"]):
+    roles.ask("GET", f"/v1/accounts/a1/sessions/{session}/watch-time")
+    ended = f"{int(now[:4]) - 1}-12"
+    for command in (["events", "count", "playback"], ["events", "count", "provisional"], ["projection", "list"],
+                    ["projection", "status"], ["projection", "rebuild", "licensing"], ["decisions", "explain", "a1"],
+                    ["decisions", "provisional"], ["report", "close", ended], ["report", "verify", ended]):
         succeed(roles.run("operate", *command))
 
 

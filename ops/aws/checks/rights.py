@@ -15,7 +15,11 @@ SERVICE = "templates/service/stack.yaml"
 GROUPS = {
     "hot-view": {"Api"},
     "catalog": {"Api", "Project", "Operate"},
-    "replay": {"Api"},
+    "replay": {"Api", "Operate"},
+    "settle": {"Api", "Operate"},
+    "drill-down": {"Api"},
+    "owners": {"Api"},
+    "recount": {"Operate"},
     "rebuild": {"Project", "Operate"},
     "events": {"Operate"},
     "policy-try": {"Operate"},
@@ -26,9 +30,10 @@ NAMED_ELSEWHERE = {
     "projections/src/reader.rs": 'format!("{}{purpose}"',
     "projections/src/runner/consumer.rs": "group)",
 }
-# What each role does with each topic. Who reads: the hot view and the catalog's (api), projections (project), `events`.
-WRITES = {"Api": "all", "Project": set(), "Operate": "all"}
-READS_BESIDE_PROJECTIONS = {"Api": {"playback", "catalog"}, "Project": {"catalog"}, "Operate": "all"}
+# What each role does with each topic. Who reads: the hot view, the catalog's, and who settles provisional answers (api),
+# projections (project), `events` and all else that a person asks (operate). Provisional answers are kept by who gives them.
+WRITES = {"Api": "all", "Project": set(), "Operate": {"playback", "clickstream", "catalog", "rejected"}}
+READS_BESIDE_PROJECTIONS = {"Api": {"playback", "catalog", "provisional"}, "Project": {"catalog"}, "Operate": "all"}
 
 READ = {"kafka-cluster:DescribeTopic", "kafka-cluster:ReadData"}
 WRITE = {"kafka-cluster:DescribeTopic", "kafka-cluster:WriteData"}
@@ -113,7 +118,7 @@ class Rights(unittest.TestCase):
     roles = templates.read("roles")
 
     def test_the_code_names_what_this_test_knows(self):
-        self.assertEqual(topics(), {"playback", "clickstream", "catalog", "rejected"})
+        self.assertEqual(topics(), {"playback", "clickstream", "catalog", "rejected", "provisional"})
         self.assertEqual(groups(), set(GROUPS))
 
     def test_every_client_of_kafka_can_have_a_token(self):
@@ -175,6 +180,19 @@ class Rights(unittest.TestCase):
             self.assertEqual([s["Resource"][0]["Fn::Sub"][0] for s in connect], [f"${{Users}}/{user}"], role)
             url = environment(templates.read(stacks[role]))["PULSEGATE_DATABASE_URL"]["Fn::Sub"][0]
             self.assertTrue(url.startswith(f"postgres://{user}@${{Host}}:5432/pulsegate?sslmode=verify-full"), url)
+
+
+    def test_the_reader_writes_closed_statements_and_nothing_else(self):
+        written = r"insert into|update|delete from|truncate|copy"
+        closed = set()
+        for path, text in sources("projections/src/statements"):
+            for verb, table in re.findall(rf'"({written}) (pulsegate\.\w+)', text):
+                self.assertEqual(verb, "insert into", path)
+                closed.add(table)
+        granted = re.findall(r"^grant (.+) on (.+) to NAME_api;$", (templates.FOLDER / "admit-closer.sql").read_text(), re.M)
+        self.assertEqual([(right, set(tables.split(", "))) for right, tables in granted], [("insert", closed)])
+        for path, text in sources("api/src"):
+            self.assertNotRegex(text, rf'"({written}) \w+\.', path)
 
 
 def container(template):

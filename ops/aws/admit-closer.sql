@@ -1,0 +1,3 @@
+-- What NAME_api may write: statements that are closed, a row at a time and never again. Run by the master user in the
+-- database NAME once it is migrated; may be run again.
+grant insert on pulsegate.statements, pulsegate.statement_rows to NAME_api;
