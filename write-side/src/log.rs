@@ -303,7 +303,7 @@ mod tests {
     #[tokio::test]
     async fn each_partition_of_each_topic_is_a_lane() {
         let log = unreachable_log(1);
-        assert_eq!(log.inner.lanes.len(), 12 + 12 + 1 + 12);
+        assert_eq!(log.inner.lanes.len(), 12 + 12 + 1 + 12 + 12);
         for topic in Topic::ALL {
             let address = &log.inner.addresses[log.inner.lane_of(&record(topic, Some("account-1")))];
             let partitions = if topic == Topic::Catalog { 1 } else { 12 };
