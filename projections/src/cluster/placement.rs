@@ -1,8 +1,8 @@
 //! What a node does about what it knows of the cluster. Pure: it is told what happens and when, and asked what to do.
 //!
 //! A partition is folded by its owner. Where the owner can't be reached, one of the others stands in for it until the
-//! group has given the partition to somebody. Who folds a partition goes on until whoever shall have it is ready, so a
-//! planned move has no moment without a ready fold.
+//! group has given the partition to somebody. Who folds a partition goes on until whoever shall have it is ready, so in
+//! a planned move somebody has a ready fold at every moment, known to all but who has not heard yet.
 //!
 //! **Invariant:** of nodes that know the same, exactly one stands in for an owner that is lost.
 
