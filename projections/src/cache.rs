@@ -5,8 +5,9 @@ use std::hash::Hash;
 
 use pulsegate_domain::time::Timestamp;
 
-/// How many keys of one partition are kept, however few a batch names.
-const KEYS_MIN: usize = 1_000;
+/// How many keys of one partition are kept, however few a batch names: as many sessions as a partition has at some ten
+/// thousand heartbeats a second in all. With fewer each heartbeat would have its session read again.
+const KEYS_MIN: usize = 10_000;
 /// A key that was not named for so long, by the log's time, is let go before others. A player is heard of every 10 s.
 const QUIET_MS: u64 = 60_000;
 
