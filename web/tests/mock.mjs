@@ -269,7 +269,7 @@ export async function serveMock(port = 0) {
   }
 
   async function file(path, response) {
-    const name = { '/': 'index.html', '/player': 'player.html', '/projections': 'projections.html', '/docs': 'docs.html' }[path] ?? normalize(path).replace(/^\/+/, '');
+    const name = path === '/' ? 'index.html' : /^\/[a-z]+$/.test(path) ? `${path.slice(1)}.html` : normalize(path).replace(/^\/+/, '');
     const bytes = path === '/openapi.json' ? JSON.stringify(DESCRIPTION) : await readFile(join(DIST, name)).catch(() => null);
     if (!bytes) return void response.writeHead(404).end('not found');
     response.writeHead(200, {
