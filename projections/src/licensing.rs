@@ -21,10 +21,10 @@ pub use reads::{OfPlays, OfRows, Question, ROWS_MAX, Report, Row, Totals, report
 pub use sessions::Sessions;
 pub use terms::Terms;
 
-/// This version. The first had no class of device.
+/// This version. The first had no class of device; the second wrote two rows a heartbeat.
 pub static REGISTERED: Registered = Registered {
     name: "licensing",
-    version: 2,
+    version: 3,
     topics: &[Topic::Playback],
     ddl: include_str!("licensing/schema.sql"),
     indexes: include_str!("licensing/indexes.sql"),
