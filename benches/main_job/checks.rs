@@ -59,8 +59,9 @@ async fn measure_by(scale: &Scale, beside: Beside) -> anyhow::Result<Vec<Row>> {
         }
         let (limit_took, took, full, paced) = (limit_took.median(), took.median(), full.median(), paced.median());
         let target = Target::AtLeast { ratio: 0.7, value: 0.0 };
-        let in_flow =
-            |name: &str, p99_ms, note: &str| flow.judge(Row::new(&beside.named(name), p99_ms, "ms", Target::Below(5.0)).note(note));
+        let in_flow = |name: &str, p99_ms, note: &str| {
+            flow.judge(Row::new(&beside.named(name), p99_ms, "ms", Target::Below(5.0)).note(note))
+        };
         Ok(vec![
             Row::new(&beside.named("block_check"), median(values), "1/s", target).limit(median(limits)).note(&format!(
                 "{CONNECTIONS} connections, {} sessions; limit: axum that returns a constant of the same size",

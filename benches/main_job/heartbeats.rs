@@ -64,11 +64,13 @@ async fn single_by(scale: &Scale, beside: Beside) -> anyhow::Result<Vec<Row>> {
         let (limit_took, took) = (limit_took.median(), took.median());
         let target = Target::AtLeast { ratio: 0.7, value: 0.0 };
         Ok(vec![
-            Row::new(&beside.named("heartbeats_single"), median(values), "1/s", target).limit(median(limits)).note(&format!(
-                "{CONNECTIONS} connections, {SESSIONS} sessions, one heartbeat a request; limit: axum that parses, \
+            Row::new(&beside.named("heartbeats_single"), median(values), "1/s", target).limit(median(limits)).note(
+                &format!(
+                    "{CONNECTIONS} connections, {SESSIONS} sessions, one heartbeat a request; limit: axum that parses, \
                  produces and waits for the ack, the better linger of each round ({})",
-                lingers.join(", ")
-            )),
+                    lingers.join(", ")
+                ),
+            ),
             Row::new(&beside.named("heartbeats_single_p50"), took.p50_ms, "ms", Target::None).limit(limit_took.p50_ms),
             Row::new(&beside.named("heartbeats_single_p99"), took.p99_ms, "ms", Target::None).limit(limit_took.p99_ms),
         ])

@@ -31,7 +31,8 @@ impl Beside {
     /// Both, the fuller one first.
     pub(crate) const BOTH: [Self; 2] = [Self::ReadModels, Self::Nothing];
 
-    const fn role(self) -> &'static str {
+    /// What such a node is started as.
+    pub(crate) const fn role(self) -> &'static str {
         match self {
             Self::ReadModels => "up",
             Self::Nothing => "api",
