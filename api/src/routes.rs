@@ -15,6 +15,7 @@ mod reports;
 mod rights_holders;
 mod sessions;
 mod signals;
+mod statement_rows;
 mod statements;
 mod titles;
 
@@ -87,6 +88,7 @@ fn asking() -> OpenApiRouter<ApiState> {
         .merge(projections::routes())
         .merge(reports::routes())
         .merge(statements::routes())
+        .merge(statement_rows::routes())
         .merge(clickstream::asking())
         .merge(live::routes())
         .merge(cluster::routes())

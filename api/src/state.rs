@@ -47,7 +47,7 @@ impl ApiState {
     #[must_use]
     pub fn among(cluster: Cluster, playback: Playback, reads: Reads, settings: ApiSettings) -> Self {
         let routes = crate::openapi::document().paths.paths.into_keys();
-        let measures = Measures::of_routes(routes.chain(crate::routes::pages::PATHS.iter().map(ToString::to_string)));
+        let measures = Measures::of_routes(routes.chain(crate::routes::pages::paths().map(str::to_owned)));
         Self {
             inner: Arc::new(Inner {
                 playback,

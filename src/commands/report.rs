@@ -132,7 +132,7 @@ pub(crate) async fn run(config: &Config, command: ReportCommand) -> anyhow::Resu
         }
         ReportCommand::Concurrency { period, by, per, format } => {
             let by = by.unwrap_or_else(|| Resolution::of(&period));
-            let report = concurrency::concurrency(&pool, &concurrency::Question { period, by, per })
+            let report = concurrency::concurrency(&pool, &concurrency::Question::of(period, by, per))
                 .await
                 .context("failed to read the report (is the database migrated? `pulsegate migrate`)")?;
             format.print(&report, || report.to_csv(), || show::concurrency(&report))?;

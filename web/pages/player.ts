@@ -186,7 +186,8 @@ function showWho(): void {
   setText(byId('title'), titleId);
   setText(byId('who'), `${deviceId} (${deviceClassInWords(deviceClass)}) of ${accountId}`);
   document.title = `${deviceId} · pulsegate player`;
-  byId<HTMLAnchorElement>('live-link').href = `/?account=${encodeURIComponent(accountId)}`;
+  const live = document.querySelector<HTMLAnchorElement>('nav a[data-page="/"]');
+  if (live !== null) live.href = `/?account=${encodeURIComponent(accountId)}`;
   const another = new URLSearchParams(query);
   another.delete('device');
   another.set('account', accountId);

@@ -21,18 +21,26 @@ use tower_http::compression::CompressionLayer;
 use crate::problem::{Problem, ProblemKind};
 use crate::state::ApiState;
 
-/// The routes here, for the measures.
-pub(crate) const PATHS: &[&str] = &[
-    "/",
-    "/player",
-    "/projections",
-    "/docs",
-    "/clip.webm",
-    "/assets/{*file}",
-    "/sdk/{*file}",
-    "/openapi.json",
-    "/problems/{code}",
+/// Where each page is, and its file.
+const PAGES: [(&str, &str); 9] = [
+    ("/", "index.html"),
+    ("/overview", "overview.html"),
+    ("/titles", "titles.html"),
+    ("/licensing", "licensing.html"),
+    ("/clickstream", "clickstream.html"),
+    ("/concurrency", "concurrency.html"),
+    ("/projections", "projections.html"),
+    ("/player", "player.html"),
+    ("/docs", "docs.html"),
 ];
+
+/// The other routes here.
+const FILES: [&str; 5] = ["/clip.webm", "/assets/{*file}", "/sdk/{*file}", "/openapi.json", "/problems/{code}"];
+
+/// The routes here, for the measures.
+pub(crate) fn paths() -> impl Iterator<Item = &'static str> {
+    PAGES.into_iter().map(|(path, _)| path).chain(FILES)
+}
 
 /// Nothing but our own files: no inline script or style, no other origin.
 const OWN_FILES: HeaderValue = HeaderValue::from_static(
@@ -54,11 +62,12 @@ const ASK_FIRST: HeaderValue = HeaderValue::from_static("no-cache");
 struct Dist;
 
 pub(crate) fn routes() -> Router<ApiState> {
-    Router::new()
-        .route("/", get(|headers: HeaderMap| async move { file("index.html", &headers) }))
-        .route("/player", get(|headers: HeaderMap| async move { file("player.html", &headers) }))
-        .route("/projections", get(|headers: HeaderMap| async move { file("projections.html", &headers) }))
-        .route("/docs", get(|headers: HeaderMap| async move { file("docs.html", &headers) }))
+    let with_page = |router: Router<ApiState>, (path, name)| {
+        router.route(path, get(move |headers: HeaderMap| async move { file(name, &headers) }))
+    };
+    PAGES
+        .into_iter()
+        .fold(Router::new(), with_page)
         .route("/clip.webm", get(by_path))
         .route("/assets/{*file}", get(by_path))
         .route("/sdk/{*file}", get(by_path))

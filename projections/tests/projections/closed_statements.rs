@@ -180,7 +180,7 @@ async fn nothing_is_closed_while_an_amount_cannot_be_told() {
         let soon = About { period: "2026-10".parse().unwrap(), rights_holder: None };
         let on_the_7th = chrono::DateTime::parse_from_rfc3339("2026-11-07T23:59:59Z").unwrap().to_utc();
         let agreements = async || desk.agreements().await;
-        let early = statements::close(&desk.bench.pool, &soon, agreements, on_the_7th, false).await.unwrap_err();
+        let early = statements::close(&desk.bench.pool, &soon, agreements, on_the_7th, false, async || Ok(Vec::new())).await.unwrap_err();
         assert_eq!(
             early.to_string(),
             "heartbeats of 2026-10 may come until 2026-11-08; closed earlier, they would be a restatement"

@@ -28,4 +28,5 @@ mod statements;
 mod straight_line;
 mod switching;
 mod tally;
+mod usage;
 mod viewers;
