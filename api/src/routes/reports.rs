@@ -21,7 +21,7 @@ use crate::schema::reports::{ClickstreamReport, ConcurrencyReport, LicensingRepo
 use crate::state::ApiState;
 
 /// Tells a table, which has no room for it, what its rows are as of.
-const AS_OF: HeaderName = HeaderName::from_static("pulsegate-as-of");
+pub(super) const AS_OF: HeaderName = HeaderName::from_static("pulsegate-as-of");
 
 pub(super) fn routes() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new().routes(routes!(licensing)).routes(routes!(clickstream)).routes(routes!(concurrency))
@@ -119,17 +119,23 @@ fn period(raw: Option<&str>) -> Result<Period, Problem> {
 }
 
 fn csv(text: String, report: &str, period: &str, as_of: &[AsOf]) -> Response {
-    let places: Vec<_> = as_of.iter().map(|one| format!("{}/{}@{}", one.topic, one.partition, one.offset)).collect();
     let headers = [
         (CONTENT_TYPE, "text/csv; charset=utf-8".to_owned()),
         (CONTENT_DISPOSITION, format!("attachment; filename=\"{report}-{period}.csv\"")),
-        (AS_OF, places.join(", ")),
+        (AS_OF, places(as_of)),
     ];
     (headers, text).into_response()
 }
 
+/// What rows are as of, for a header.
+pub(super) fn places(as_of: &[AsOf]) -> String {
+    let places: Vec<_> = as_of.iter().map(|one| format!("{}/{}@{}", one.topic, one.partition, one.offset)).collect();
+    places.join(", ")
+}
+
+/// How a report is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Format {
+pub(super) enum Format {
     Json,
     Csv,
 }
