@@ -74,7 +74,7 @@ async fn a_rebuild_beside_the_live_one_says_the_same() {
             assert!(rows > 100, "{verdict:?}");
         }
         // A difference is seen.
-        sqlx::query("update clickstream_v1_r2.events set properties = '{}' where log_offset = 7")
+        sqlx::query("update clickstream_v2_r2.events set properties = '{}' where log_offset = 7")
             .execute(&bench.pool)
             .await
             .unwrap();
