@@ -202,6 +202,28 @@ where
     Ok(found)
 }
 
+/// Most names and values of a query that are read at all.
+const PAIRS_MAX: usize = 100;
+
+/// All names and values of the query string, in their order.
+pub(crate) fn pairs(query: Option<&str>) -> Result<Vec<(String, String)>, Problem> {
+    let mut pairs = Vec::new();
+    for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let (Some(name), Some(value)) = (percent_decode(name), percent_decode(value)) else {
+            return Err(Problem::invalid_field("", format!("{pair} must be percent-encoded UTF-8 (in the query)")));
+        };
+        if pairs.len() == PAIRS_MAX {
+            return Err(Problem::invalid_field(
+                "",
+                format!("at most {PAIRS_MAX} names and values may stand in the query"),
+            ));
+        }
+        pairs.push((name, value));
+    }
+    Ok(pairs)
+}
+
 /// Text of a query that a database can hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Text(pub(crate) String);
@@ -288,6 +310,17 @@ mod tests {
     fn a_page_is_bounded() {
         assert_eq!("500".parse(), Ok(Limit::<500>(500)));
         assert!(["0", "501", "-1", ""].iter().all(|bad| bad.parse::<Limit<500>>().is_err()));
+    }
+
+    #[test]
+    fn all_of_a_query_is_read_in_its_order() {
+        let read = |text: &str| pairs(Some(text)).map_err(|problem| problem.detail().to_owned());
+        let own = |pairs: &[(&str, &str)]| pairs.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect();
+        assert_eq!(read("step=a%20b&step=c+d&x"), Ok(own(&[("step", "a b"), ("step", "c d"), ("x", "")])));
+        assert_eq!((read(""), pairs(None).unwrap()), (Ok(vec![]), vec![]));
+        assert!(read("a=%ff").unwrap_err().contains("a=%ff must be percent-encoded"));
+        assert!(read(&"a=1&".repeat(PAIRS_MAX)).is_ok());
+        assert!(read(&"a=1&".repeat(PAIRS_MAX + 1)).is_err());
     }
 
     #[test]

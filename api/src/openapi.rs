@@ -28,7 +28,8 @@ use crate::schema;
         (name = "statements", description = "What is due to whom, closed so that it stands, and what is behind it."),
         (name = "operation", description = "How the service stands."),
     ),
-    components(schemas(schema::Problem, schema::reports::Format, schema::reports::Resolution, schema::reports::Per, schema::reports::UsageBy, schema::reports::MostBy, schema::statements::Largest, schema::statements::WhichRows, schema::statements::StatementFormat)),
+    components(schemas(schema::Problem, schema::reports::Format, schema::reports::Resolution, schema::reports::Per, schema::reports::UsageBy, schema::reports::MostBy, schema::statements::Largest, schema::statements::WhichRows, schema::statements::StatementFormat, schema::clickstream::Bucket, schema::clickstream::SessionsBy,
+                       schema::clickstream::Kind, schema::clickstream::ExportFormat)),
 )]
 pub(crate) struct Description;
 
@@ -314,6 +315,64 @@ mod tests {
             (&concurrency["blocked"]["by_rule"][0], "ConcurrencyByRule"),
             (&concurrency["blocked"]["by_title"][0], "ConcurrencyByWhat"),
             (&concurrency["accounts"][0], "ConcurrencyAccount"),
+        ] {
+            assert_eq!(keys(value), keys(&schema(name)["properties"]), "{name}");
+        }
+    }
+
+    #[test]
+    fn answers_about_the_clickstream_are_as_described() {
+        use pulsegate_projections::clickstream::funnel::Reached;
+        use pulsegate_projections::clickstream::{
+            Answer, Breakdown, Decided, Of, Retained, Rows, Sample, SuggestedName, SuggestedPath, Trend, Visits,
+        };
+        let epoch = chrono::DateTime::UNIX_EPOCH;
+        let answer = Answer {
+            kind: "trend",
+            question: String::new(),
+            first: None,
+            last: None,
+            events: 0,
+            sample: Some(Sample { one_in: 16 }),
+            rows: Rows::Trend(vec![Trend { at: epoch, name: None, events: 0, error: None }]),
+            as_of_time: None,
+            as_of: Vec::new(),
+        };
+        let breakdown = Breakdown { of: Of::Value, value: None, events: 0, error: None, people: 0 };
+        let visits =
+            Visits { day: None, sessions: 0, error: None, people: 0, events: 0, single: 0, median_ms: 0, p95_ms: 0 };
+        let reached = Reached {
+            step: 1,
+            name: String::new(),
+            people: 0,
+            error: None,
+            of_first_milli: None,
+            of_previous_milli: None,
+            median_ms: None,
+        };
+        let retained = Retained { week: epoch.date_naive(), after: 0, people: 0, error: None };
+        let decided = Decided {
+            at: epoch,
+            decision: String::new(),
+            session_id: uuid::Uuid::nil(),
+            title_id: None,
+            reason: None,
+            partition: 0,
+            offset: 0,
+        };
+        let answer = written(&answer);
+        for (value, name) in [
+            (&answer, "TrendAnswer"),
+            (&answer, "FunnelAnswer"),
+            (&answer["rows"][0], "TrendRow"),
+            (&answer["sample"], "SampleOfPeople"),
+            (&written(&breakdown), "BreakdownRow"),
+            (&written(&visits), "VisitsRow"),
+            (&written(&reached), "FunnelRow"),
+            (&written(&retained), "RetentionRow"),
+            (&written(&decided), "DecidedBeside"),
+            (&written(&SuggestedName { name: String::new(), events: 0 }), "NameThere"),
+            (&written(&SuggestedPath { path: String::new(), events: 0, values: Vec::new() }), "PathThere"),
         ] {
             assert_eq!(keys(value), keys(&schema(name)["properties"]), "{name}");
         }

@@ -183,6 +183,68 @@ impl Reads {
         clickstream::events(&self.pool, question).await.map_err(unreadable)
     }
 
+    /// What a question about the clickstream is answered with.
+    pub(crate) async fn ask_clickstream(
+        &self,
+        question: &clickstream::question::Question,
+    ) -> Result<clickstream::Answer, Problem> {
+        clickstream::ask(&self.pool, question).await.map_err(unreadable)
+    }
+
+    /// What happened in one session, or to one person.
+    pub(crate) async fn timeline(
+        &self,
+        question: &clickstream::TimelineQuestion,
+    ) -> Result<clickstream::Timeline, Problem> {
+        clickstream::timeline(&self.pool, question).await.map_err(unreadable)
+    }
+
+    /// The names of clickstream events.
+    pub(crate) async fn clickstream_names(&self) -> Result<Vec<clickstream::SuggestedName>, Problem> {
+        clickstream::names(&self.pool).await.map_err(unreadable)
+    }
+
+    /// The paths of their properties.
+    pub(crate) async fn clickstream_paths(
+        &self,
+        name: Option<&str>,
+    ) -> Result<Vec<clickstream::SuggestedPath>, Problem> {
+        clickstream::paths(&self.pool, name).await.map_err(unreadable)
+    }
+
+    /// All saved questions.
+    pub(crate) async fn saved_questions(&self) -> Result<Vec<clickstream::Saved>, Problem> {
+        clickstream::saved(&self.pool).await.map_err(away)
+    }
+
+    /// A saved question.
+    pub(crate) async fn saved_question(&self, name: &clickstream::SavedName) -> Result<clickstream::Saved, Problem> {
+        let found = clickstream::find_saved(&self.pool, name).await.map_err(away)?;
+        found.ok_or_else(|| Problem::new(ProblemKind::NotFound, "no question is saved under this name"))
+    }
+
+    /// Saves a question.
+    pub(crate) async fn save_question(
+        &self,
+        name: &clickstream::SavedName,
+        question: &clickstream::question::Question,
+    ) -> Result<clickstream::Saved, Problem> {
+        clickstream::save(&self.pool, name, question).await.map_err(|error| match error {
+            clickstream::SaveError::Full => Problem::invalid_field("/name", error.to_string()),
+            clickstream::SaveError::Database(error) => away(error),
+        })
+    }
+
+    /// Deletes a saved question.
+    pub(crate) async fn delete_question(&self, name: &clickstream::SavedName) -> Result<(), Problem> {
+        let was_there = clickstream::delete_saved(&self.pool, name).await.map_err(away)?;
+        if was_there {
+            Ok(())
+        } else {
+            Err(Problem::new(ProblemKind::NotFound, "no question is saved under this name"))
+        }
+    }
+
     /// Provisional answers beside the log's word; this reads the log itself.
     pub(crate) async fn provisional(&self, catalog: &CatalogView, wanted: Wanted) -> Result<Vec<Settled>, Problem> {
         let (log, catalog) = (self.log.clone(), catalog.clone());
@@ -251,6 +313,7 @@ fn unreadable_of(error: &ReadError) -> Problem {
         ReadError::Database(error) => away_of(error),
         ReadError::TooSlow => Problem::new(ProblemKind::TimedOut, error.to_string()).retry_after(RETRY_AFTER_S),
         ReadError::TooLong(why) => Problem::invalid_field("/period", *why),
+        ReadError::Old(why) => Problem::new(ProblemKind::Unavailable, *why),
         ReadError::Path(why) => Problem::invalid_field("/path", format!("{why} (in the query)")),
     }
 }

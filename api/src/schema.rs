@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 pub(crate) mod catalog;
+pub(crate) mod clickstream;
 pub(crate) mod cluster;
 pub(crate) mod projections;
 pub(crate) mod reports;

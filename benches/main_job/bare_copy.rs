@@ -36,7 +36,7 @@ struct Client {
 pub(crate) async fn per_second_of(deployment: &Deployment, topic: &str, records: u64) -> anyhow::Result<f64> {
     let pool = deployment.pool(u32::try_from(WORKERS)?)?;
     // The columns of the rows' table, without being a partition of it.
-    sqlx::raw_sql("create schema bare; create unlogged table bare.events (like clickstream_v1.events)")
+    sqlx::raw_sql("create schema bare; create unlogged table bare.events (like clickstream_v2.events)")
         .execute(&pool)
         .await?;
     let mut clients = Vec::new();

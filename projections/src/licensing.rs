@@ -25,10 +25,10 @@ pub use usage::{
     KnownTitle, MostBy, UsageBy, UsageFigures, UsageQuestion, UsageReport, UsageRow, completion_per_mille, usage,
 };
 
-/// This version. The first had no class of device.
+/// This version. The first had no class of device; the second wrote two rows a heartbeat.
 pub static REGISTERED: Registered = Registered {
     name: "licensing",
-    version: 2,
+    version: 3,
     topics: &[Topic::Playback],
     ddl: include_str!("licensing/schema.sql"),
     indexes: include_str!("licensing/indexes.sql"),

@@ -38,6 +38,9 @@ pub enum ReadError {
     /// The answer would be longer than it may be.
     #[error("{0}")]
     TooLong(&'static str),
+    /// The tables are of an older version, which hasn't what is asked for.
+    #[error("{0}")]
+    Old(&'static str),
     /// A SQL/JSON path that the database can't read, in its words.
     #[error("{0}")]
     Path(String),

@@ -1,5 +1,6 @@
 //! `pulsegate report`: what is owed for, and what people did, in figures.
 
+mod clickstream;
 mod show;
 mod statement;
 
@@ -10,7 +11,7 @@ use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use pulsegate_domain::ids::{RightsHolderId, Territory};
 use pulsegate_projections::catalog_view::CatalogView;
-use pulsegate_projections::clickstream::{self, Counts, CountsQuestion, Resolution};
+use pulsegate_projections::clickstream::Resolution;
 use pulsegate_projections::concurrency::{self, Per};
 use pulsegate_projections::licensing::{self, Question, Report, Terms};
 use pulsegate_projections::period::Period;
@@ -18,11 +19,14 @@ use serde::Serialize;
 
 use super::serve;
 use crate::config::Config;
+use clickstream::ClickstreamArgs;
 use show::{hours, table};
 use statement::{CloseArgs, RestateArgs, StatementArgs, VerifyArgs};
 
 /// How long the catalog may take to be read.
 const CATALOG_WAIT: Duration = Duration::from_secs(30);
+/// What was meant where a read fails.
+const MIGRATED: &str = "failed to read the report (is the database migrated? `pulsegate migrate`)";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ReportCommand {
@@ -40,20 +44,8 @@ pub(crate) enum ReportCommand {
         #[command(flatten)]
         format: Format,
     },
-    /// How many clickstream events of each name the log took in
-    Clickstream {
-        /// A month, 2026-10, a quarter, 2026-Q4, a day, 2026-10-31, or days, 2026-10-01--2026-10-15 (UTC)
-        #[arg(long)]
-        period: Period,
-        /// minute, hour or day; what suits the period where absent
-        #[arg(long)]
-        by: Option<Resolution>,
-        /// Only events of one name
-        #[arg(long)]
-        name: Option<String>,
-        #[command(flatten)]
-        format: Format,
-    },
+    /// How many clickstream events of each name the log took in; or a question about them
+    Clickstream(ClickstreamArgs),
     /// How many watched at once, who was told no, and how long they waited
     Concurrency {
         /// A month, a quarter, a day or days (UTC)
@@ -127,23 +119,16 @@ pub(crate) async fn run(config: &Config, command: ReportCommand) -> anyhow::Resu
             };
             let report = licensing::report(&pool, &question, terms).await;
             tokio::task::spawn_blocking(move || catalog.stop()).await?;
-            let report = report.context("failed to read the report (is the database migrated? `pulsegate migrate`)")?;
+            let report = report.context(MIGRATED)?;
             format.print(&report, || report.to_csv(), || show_licensing(&report))?;
         }
         ReportCommand::Concurrency { period, by, per, format } => {
             let by = by.unwrap_or_else(|| Resolution::of(&period));
-            let report = concurrency::concurrency(&pool, &concurrency::Question::of(period, by, per))
-                .await
-                .context("failed to read the report (is the database migrated? `pulsegate migrate`)")?;
+            let question = concurrency::Question::of(period, by, per);
+            let report = concurrency::concurrency(&pool, &question).await.context(MIGRATED)?;
             format.print(&report, || report.to_csv(), || show::concurrency(&report))?;
         }
-        ReportCommand::Clickstream { period, by, name, format } => {
-            let by = by.unwrap_or_else(|| Resolution::of(&period));
-            let counts = clickstream::counts(&pool, &CountsQuestion { period, by, name })
-                .await
-                .context("failed to read the report (is the database migrated? `pulsegate migrate`)")?;
-            format.print(&counts, || counts.to_csv(), || show_clickstream(&counts))?;
-        }
+        ReportCommand::Clickstream(args) => return clickstream::run(&pool, args).await,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -186,14 +171,4 @@ fn show_licensing(report: &Report) {
         println!("without watch time, since only servers told of them: {} sessions", report.inferred_sessions);
     }
     show::as_of(&report.period, &report.as_of);
-}
-
-fn show_clickstream(counts: &Counts) {
-    let mut table = table(&[counts.by.as_str(), "name"], &["events"]);
-    for row in &counts.rows {
-        table.add_row([row.at.format("%F %H:%MZ").to_string(), row.name.clone(), row.events.to_string()]);
-    }
-    println!("{table}");
-    println!("{} events", counts.events);
-    show::as_of(&counts.period, &counts.as_of);
 }

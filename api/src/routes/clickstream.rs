@@ -1,5 +1,9 @@
 //! Clickstream: any JSON that a front end sends, in and out.
 
+mod export;
+mod questions;
+mod saved;
+
 use std::str::FromStr;
 
 use axum::extract::{RawQuery, State};
@@ -29,7 +33,11 @@ pub(super) fn taking_in() -> OpenApiRouter<ApiState> {
 }
 
 pub(super) fn asking() -> OpenApiRouter<ApiState> {
-    OpenApiRouter::new().routes(routes!(events))
+    OpenApiRouter::new()
+        .routes(routes!(events))
+        .merge(export::routes())
+        .merge(questions::routes())
+        .merge(saved::routes())
 }
 
 /// Send clickstream events
@@ -81,8 +89,11 @@ struct Events {
 async fn events(State(api): State<ApiState>, RawQuery(raw): RawQuery) -> Result<Response, Problem> {
     let raw = raw.as_deref();
     let page = api.reads().clickstream_events(&question(raw)?).await?;
-    let next = page.next.map(|place| format!("{}.{}.{}", place.logged_ms, place.partition, place.offset));
-    Ok(answer::ok(&Events { events: page.events, next }))
+    Ok(answer::ok(&Events { events: page.events, next: page.next.map(written) }))
+}
+
+fn written(place: Place) -> String {
+    format!("{}.{}.{}", place.logged_ms, place.partition, place.offset)
 }
 
 fn question(raw: Option<&str>) -> Result<EventsQuestion, Problem> {
@@ -95,15 +106,15 @@ fn question(raw: Option<&str>) -> Result<EventsQuestion, Problem> {
         anonymous_id: query(raw, "anonymous")?,
         session_id: query(raw, "session")?,
         path: query(raw, "path")?.map(|Text(path)| path),
-        before: query(raw, "before")?.map(|Before(place)| place),
+        before: query(raw, "before")?.map(|OfAPage(place)| place),
         limit: query(raw, "limit")?.map_or(LIMIT_DEFAULT, |Limit::<EVENTS_MAX>(limit)| limit),
     })
 }
 
 #[derive(Debug, PartialEq, Eq)]
-struct Before(Place);
+struct OfAPage(Place);
 
-impl FromStr for Before {
+impl FromStr for OfAPage {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -125,9 +136,9 @@ mod tests {
 
     #[test]
     fn a_page_begins_at_a_place() {
-        assert_eq!("7.2.1".parse(), Ok(Before(Place { logged_ms: 7, partition: 2, offset: 1 })));
+        assert_eq!("7.2.1".parse(), Ok(OfAPage(Place { logged_ms: 7, partition: 2, offset: 1 })));
         for bad in ["", "7", "7.1", "7.1.x", "7.99999999999.1", "9223372036854775807.0.0", "1.2.3.4"] {
-            assert!(bad.parse::<Before>().is_err(), "{bad}");
+            assert!(bad.parse::<OfAPage>().is_err(), "{bad}");
         }
     }
 }

@@ -27,7 +27,7 @@ const USAGE_MAX: u32 = 10_000;
 /// Rows of usage, where nothing is said.
 const USAGE: u32 = 1_000;
 /// Tells a table, which has no room for it, what its rows are as of.
-const AS_OF: HeaderName = HeaderName::from_static("pulsegate-as-of");
+pub(super) const AS_OF: HeaderName = HeaderName::from_static("pulsegate-as-of");
 
 pub(super) fn routes() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new()
@@ -181,17 +181,23 @@ fn period(raw: Option<&str>) -> Result<Period, Problem> {
 }
 
 fn csv(text: String, report: &str, period: &str, as_of: &[AsOf]) -> Response {
-    let places: Vec<_> = as_of.iter().map(|one| format!("{}/{}@{}", one.topic, one.partition, one.offset)).collect();
     let headers = [
         (CONTENT_TYPE, "text/csv; charset=utf-8".to_owned()),
         (CONTENT_DISPOSITION, format!("attachment; filename=\"{report}-{period}.csv\"")),
-        (AS_OF, places.join(", ")),
+        (AS_OF, places(as_of)),
     ];
     (headers, text).into_response()
 }
 
+/// What rows are as of, for a header.
+pub(super) fn places(as_of: &[AsOf]) -> String {
+    let places: Vec<_> = as_of.iter().map(|one| format!("{}/{}@{}", one.topic, one.partition, one.offset)).collect();
+    places.join(", ")
+}
+
+/// How a report is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Format {
+pub(super) enum Format {
     Json,
     Csv,
 }

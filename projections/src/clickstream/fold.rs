@@ -7,6 +7,7 @@ use pulsegate_domain::ids::{AccountId, AnonymousId, SessionId};
 use pulsegate_domain::time::Timestamp;
 use sqlx::PgTransaction;
 
+use super::person;
 use crate::runner::{Batch, Poison, Record};
 use crate::sinks::{Copy, Deltas, Row, Staged};
 
@@ -97,6 +98,8 @@ pub struct Changes {
     events: Copy,
     /// By minute, name and partition.
     counts: Deltas<(i64, Text, i32)>,
+    /// The events of the people who are in a sample.
+    sampled: Staged,
 }
 
 impl Changes {
@@ -109,14 +112,24 @@ impl Changes {
             10,
         );
         let mut counts = Deltas::default();
+        let mut sampled = staged_sample();
         for placed in &batch.events {
             let logged_ms = column_ms(placed.place.at);
             let mut row = events.row();
             row.int4(partition).int8(placed.place.offset).timestamptz_ms(logged_ms);
             placed.event.write(&mut row);
             counts.add((logged_ms / MINUTE_MS, placed.event.name.clone(), partition), 1);
+            let Click { account_id, anonymous_id, .. } = &placed.event;
+            let person = person::of(account_id.as_ref(), anonymous_id.as_ref(), partition, placed.place.offset);
+            if person::is_sampled(person) {
+                let mut row = sampled.row();
+                row.int4(partition).int8(placed.place.offset).timestamptz_ms(logged_ms);
+                row.text(placed.event.name.as_str()).int8(person);
+                row.maybe(placed.event.session_id, |row, id| row.uuid(id.uuid()));
+                row.text(placed.event.properties.as_str());
+            }
         }
-        Self { events, counts }
+        Self { events, counts, sampled }
     }
 
     /// Takes what another partition adds.
@@ -125,18 +138,28 @@ impl Changes {
         for (key, added) in other.counts {
             self.counts.add(key, added);
         }
+        self.sampled.append(other.sampled);
     }
 
     pub(super) async fn flush(self, tx: &mut PgTransaction<'_>) -> Result<(), sqlx::Error> {
         self.events.send(tx).await?;
+        self.sampled.send(tx).await?;
         let mut counts = Staged::new(
-            "create temporary table if not exists clickstream_v1_counts
+            "create temporary table if not exists clickstream_v2_counts
                (minute timestamptz, name text, partition int, events bigint) on commit delete rows",
-            "copy pg_temp.clickstream_v1_counts from stdin (format binary)",
+            "copy pg_temp.clickstream_v2_counts from stdin (format binary)",
             4,
             "insert into counts (minute, name, partition, events)
-             select minute, name, partition, events from pg_temp.clickstream_v1_counts order by minute, name
-             on conflict on constraint counts_pk do update set events = counts.events + excluded.events",
+             select minute, name, partition, events from pg_temp.clickstream_v2_counts order by minute, name
+             on conflict on constraint counts_pk do update set events = counts.events + excluded.events;
+             insert into counts_by_hour (hour, name, partition, events)
+             select date_trunc('hour', minute, 'UTC') as hour, name, partition, sum(events)::bigint
+             from pg_temp.clickstream_v2_counts group by 1, 2, 3 order by 1, 2
+             on conflict on constraint counts_by_hour_pk do update set events = counts_by_hour.events + excluded.events;
+             insert into counts_by_day (day, name, partition, events)
+             select (minute at time zone 'UTC')::date as day, name, partition, sum(events)::bigint
+             from pg_temp.clickstream_v2_counts group by 1, 2, 3 order by 1, 2
+             on conflict on constraint counts_by_day_pk do update set events = counts_by_day.events + excluded.events",
         );
         for ((minute, name, partition), added) in self.counts {
             let mut row = counts.row();
@@ -144,6 +167,24 @@ impl Changes {
         }
         counts.send(tx).await
     }
+}
+
+/// Read as JSON here and not while folding: one row in sixteen may cost that, and it is the same function that reads the
+/// properties of all others when they are asked for.
+const fn staged_sample() -> Staged {
+    Staged::new(
+        "create temporary table if not exists clickstream_v2_sampled
+           (partition int, log_offset bigint, logged_at timestamptz, name text, person bigint, session_id uuid,
+            properties text) on commit delete rows",
+        "copy pg_temp.clickstream_v2_sampled from stdin (format binary)",
+        7,
+        "insert into sample_16 (partition, log_offset, logged_at, name, person, session_id, properties)
+         select partition, log_offset, logged_at, name, person, session_id, properties_of(properties)
+         from pg_temp.clickstream_v2_sampled;
+         insert into sample_256 (partition, log_offset, logged_at, name, person, session_id, properties)
+         select partition, log_offset, logged_at, name, person, session_id, properties_of(properties)
+         from pg_temp.clickstream_v2_sampled where person & 255 = 0",
+    )
 }
 
 #[cfg(test)]

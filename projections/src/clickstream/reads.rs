@@ -82,6 +82,33 @@ pub struct EventRow {
     pub offset: i64,
 }
 
+impl EventRow {
+    /// The names of a line's fields.
+    pub const CSV_HEAD: &str =
+        "logged_at,occurred_at,name,account_id,anonymous_id,session_id,event_id,properties,partition,offset\r\n";
+
+    /// Adds itself as a line of comma-separated values.
+    pub fn push_csv(&self, text: &mut String) {
+        let instant = |at: DateTime<Utc>| at.to_rfc3339_opts(SecondsFormat::Millis, true);
+        let session = self.session_id.map(|id| id.to_string());
+        csv::line(
+            text,
+            [
+                instant(self.logged_at).as_str(),
+                self.occurred_at.map(instant).as_deref().unwrap_or_default(),
+                &self.name,
+                self.account_id.as_deref().unwrap_or_default(),
+                self.anonymous_id.as_deref().unwrap_or_default(),
+                session.as_deref().unwrap_or_default(),
+                &self.event_id,
+                self.properties.get(),
+                &self.partition.to_string(),
+                &self.offset.to_string(),
+            ],
+        );
+    }
+}
+
 /// A page of events.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Page {
@@ -91,8 +118,9 @@ pub struct Page {
     pub next: Option<Place>,
 }
 
+/// An event as its row says it.
 #[derive(sqlx::FromRow)]
-struct Judged {
+pub(super) struct Found {
     logged_at: DateTime<Utc>,
     partition: i32,
     log_offset: i64,
@@ -103,6 +131,19 @@ struct Judged {
     anonymous_id: Option<String>,
     session_id: Option<Uuid>,
     properties: String,
+}
+
+impl Found {
+    /// Where it stands.
+    pub(super) const fn place(&self) -> Place {
+        Place { logged_ms: self.logged_at.timestamp_millis(), partition: self.partition, offset: self.log_offset }
+    }
+}
+
+#[derive(sqlx::FromRow)]
+struct Judged {
+    #[sqlx(flatten)]
+    found: Found,
     /// Whether the path found something.
     is_hit: bool,
     /// Its number among those that were looked into, and how many these were.
@@ -168,26 +209,22 @@ fn page(rows: Vec<Judged>, limit: u32, examined_max: i64) -> Result<Page, ReadEr
             page.next = last;
             return Ok(page);
         }
-        last = Some(Place {
-            logged_ms: row.logged_at.timestamp_millis(),
-            partition: row.partition,
-            offset: row.log_offset,
-        });
+        last = Some(row.found.place());
         // Behind the last one that was looked into there may be more.
         if row.number == row.examined && row.examined == examined_max {
             page.next = last;
         }
         if row.is_hit {
-            page.events.push(row.try_into()?);
+            page.events.push(row.found.try_into()?);
         }
     }
     Ok(page)
 }
 
-impl TryFrom<Judged> for EventRow {
+impl TryFrom<Found> for EventRow {
     type Error = sqlx::Error;
 
-    fn try_from(row: Judged) -> Result<Self, sqlx::Error> {
+    fn try_from(row: Found) -> Result<Self, sqlx::Error> {
         Ok(Self {
             event_id: row.event_id,
             name: row.name,

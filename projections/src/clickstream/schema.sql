@@ -25,6 +25,39 @@ create table counts (
   constraint counts_pk primary key (minute, name, partition)
 ) with (fillfactor = 70);
 
+-- The same by the hour and by the day: so a year is as quickly counted as an hour.
+create table counts_by_hour (
+  hour timestamptz not null,
+  name text not null,
+  partition int not null,
+  events bigint not null,
+  constraint counts_by_hour_pk primary key (hour, name, partition)
+) with (fillfactor = 70);
+
+create table counts_by_day (
+  day date not null,
+  name text not null,
+  partition int not null,
+  events bigint not null,
+  constraint counts_by_day_pk primary key (day, name, partition)
+) with (fillfactor = 70);
+
+-- All events of one person in 16, and of one in 256: what questions about people and properties are answered from where
+-- all events are too many. Who is in it, the hash of the person says, so a person is in it with everything or not at all.
+create table sample_16 (
+  partition int not null,
+  log_offset bigint not null,
+  logged_at timestamptz not null,
+  name text not null,
+  -- The hash of the account, else of the visitor.
+  person bigint not null,
+  session_id uuid,
+  -- Null where jsonb can't hold them.
+  properties jsonb
+);
+
+create table sample_256 (like sample_16);
+
 -- Those of these days that have no partition. Asked of the catalog's own table: what a name stands for is cached, and the
 -- cache doesn't see what another has made while this one waited.
 create function missing_days(days date[]) returns setof date language sql volatile as $$
@@ -62,8 +95,8 @@ begin
 end $$;
 
 -- Properties as jsonb; null where jsonb can't hold them: \u0000, half a surrogate pair, a number or a depth beyond its
--- limits.
-create function properties_of(properties text) returns jsonb language plpgsql immutable parallel safe as $$
+-- limits. A part of a parallel plan can't recover from an error, so this is never one.
+create function properties_of(properties text) returns jsonb language plpgsql immutable parallel unsafe as $$
 begin
   return properties::jsonb;
 exception when others then

@@ -97,7 +97,8 @@ async fn any_split_of_the_log_gives_the_same_rows_and_counts() {
         let check = |splits: Vec<(usize, bool)>| {
             runtime.block_on(async {
                 for sql in [
-                    "truncate clickstream_v1.events, clickstream_v1.counts",
+                    "truncate clickstream_v2.events, clickstream_v2.counts, clickstream_v2.counts_by_hour,
+                              clickstream_v2.counts_by_day, clickstream_v2.sample_16, clickstream_v2.sample_256",
                     "delete from pulsegate.projection_offsets",
                 ] {
                     sqlx::query(sql).execute(pool).await.unwrap();
@@ -313,7 +314,7 @@ async fn days_that_are_no_longer_kept_are_dropped_by_the_logs_time_and_may_come_
         // A partition of the log that is far behind brings its day back, and the next pass drops it.
         fold(pool, Source { partition: 1, ..PARTITION }, &spread[..1]).await;
         assert_eq!(all(pool, &everything()).await.0, [9, 8, 7, 0]);
-        assert_eq!(clickstream::keep_days(pool, 2).await.unwrap().days, ["clickstream_v1.events_20261122"]);
+        assert_eq!(clickstream::keep_days(pool, 2).await.unwrap().days, ["clickstream_v2.events_20261122"]);
         // To keep more from now on brings nothing back, and what may be gone stays said.
         assert_eq!(clickstream::keep_days(pool, 400).await.unwrap().days.len(), 0);
         let since: chrono::DateTime<chrono::Utc> =
@@ -328,7 +329,7 @@ async fn a_day_in_use_is_not_waited_for() {
     on_a_database(async |pool| {
         fold(pool, PARTITION, &log(10, DAY_MS)).await;
         let mut reader = pool.begin().await.unwrap();
-        sqlx::query("select count(*) from clickstream_v1.events_20261122").execute(&mut *reader).await.unwrap();
+        sqlx::query("select count(*) from clickstream_v2.events_20261122").execute(&mut *reader).await.unwrap();
         let dropped = clickstream::keep_days(pool, 7).await.unwrap();
         assert_eq!((dropped.days.len(), dropped.busy), (1, 1));
         reader.rollback().await.unwrap();
@@ -342,7 +343,7 @@ async fn a_day_that_comes_while_tables_are_unlogged_is_unlogged_as_well() {
     on_a_database(async |pool| {
         let log = log(4, DAY_MS);
         for (state, log) in [("unlogged", &log[..2]), ("logged", &log[2..])] {
-            let set = format!("alter table clickstream_v1.counts set {state}");
+            let set = format!("alter table clickstream_v2.counts set {state}");
             sqlx::query(AssertSqlSafe(set)).execute(pool).await.unwrap();
             fold(pool, PARTITION, log).await;
         }

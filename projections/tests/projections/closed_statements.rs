@@ -228,13 +228,14 @@ async fn a_figure_leads_to_its_sessions_and_these_to_their_records() {
         let account = one.account_id.parse().unwrap();
         let beats = statements::beats(&desk.bench.pool, &desk.settings, &account, session).await.unwrap().unwrap();
         assert!(beats.is_whole && beats.partition == one.partition && beats.records[0].offset == one.first_offset);
-        let watched: i64 =
-            sqlx::query_scalar("select watched_ms from licensing.sessions where partition = $1 and first_offset = $2")
-                .bind(one.partition)
-                .bind(one.first_offset)
-                .fetch_one(&desk.bench.pool)
-                .await
-                .unwrap();
+        let watched: i64 = sqlx::query_scalar(
+            "select sum(watched_ms)::bigint from licensing.facts where partition = $1 and first_offset = $2",
+        )
+        .bind(one.partition)
+        .bind(one.first_offset)
+        .fetch_one(&desk.bench.pool)
+        .await
+        .unwrap();
         assert_eq!(beats.records.iter().map(|beat| beat.watched_ms).sum::<u64>(), watched.unsigned_abs());
         let unknown = statements::beats(&desk.bench.pool, &desk.settings, &"nobody".parse().unwrap(), session).await;
         assert_eq!(unknown.unwrap(), None);

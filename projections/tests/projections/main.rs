@@ -14,6 +14,7 @@ mod licensing;
 mod parking;
 mod poison;
 mod policy_try;
+mod questions;
 mod reads;
 mod rebuilds;
 mod rebuilt_reads;

@@ -74,11 +74,11 @@ async fn a_rebuild_beside_the_live_one_says_the_same() {
             assert!(rows > 100, "{verdict:?}");
         }
         // A difference is seen.
-        sqlx::query("update clickstream_v1_r2.events set properties = '{}' where log_offset = 7")
+        sqlx::query("update clickstream_v2_r2.events set properties = '{}' where log_offset = 7")
             .execute(&bench.pool)
             .await
             .unwrap();
-        sqlx::query("update licensing_v2_r2.facts set content_ms = content_ms + 1 where watched_ms > 0")
+        sqlx::query("update licensing_v3_r2.facts set content_ms = content_ms + 1 where watched_ms > 0")
             .execute(&bench.pool)
             .await
             .unwrap();

@@ -36,6 +36,16 @@ export async function post<Answer>(path: string, body: object): Promise<Answer |
   return response.status === 204 ? null : ((await response.json()) as Answer);
 }
 
+/** Tells the node to keep what the path says. */
+export async function put(path: string): Promise<void> {
+  await send(path, { method: 'PUT' });
+}
+
+/** Tells the node to delete what is there. */
+export async function remove(path: string): Promise<void> {
+  await send(path, { method: 'DELETE' });
+}
+
 async function send(path: string, init: RequestInit, signal?: AbortSignal): Promise<Response> {
   const timeout = AbortSignal.timeout(TIMEOUT_MS);
   let response;

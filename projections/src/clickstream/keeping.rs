@@ -1,4 +1,4 @@
-//! Retention: the days of raw rows that are older than what is kept are dropped whole. Counts stay.
+//! What is no longer kept: the days of raw rows that are older than what is kept are dropped whole. Counts stay.
 
 use std::time::Duration;
 
@@ -17,6 +17,9 @@ const PASS_MAX: Duration = Duration::from_mins(2);
 const EVERY: Duration = Duration::from_hours(24);
 const AGAIN_AFTER: Duration = Duration::from_mins(10);
 
+/// Most rows of a sample that one statement deletes.
+const SAMPLED_A_STATEMENT_MAX: i64 = 50_000;
+
 /// What a pass dropped.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Dropped {
@@ -26,6 +29,8 @@ pub struct Dropped {
     pub days: Vec<String>,
     /// How many could not be had, because somebody used them for too long.
     pub busy: usize,
+    /// How many rows of samples went with them.
+    pub sampled: u64,
 }
 
 /// Drops the raw rows of all days but the newest `days` before the log's newest day.
@@ -77,7 +82,44 @@ pub async fn keep_days(pool: &PgPool, days: u32) -> Result<Dropped, sqlx::Error>
             Err(error) => return Err(error),
         }
     }
+    dropped.sampled = drop_sampled(pool, since).await?;
     Ok(dropped)
+}
+
+/// Of samples, which have no days of their own, the rows of such days; a piece at a time, so that nobody waits long.
+async fn drop_sampled(pool: &PgPool, since: DateTime<Utc>) -> Result<u64, sqlx::Error> {
+    let samples = sqlx::query_scalar::<_, String>(
+        "select format('%I.%I', nspname, relname)
+         from pulsegate.projection_builds
+         join pg_namespace on nspname = build
+         join pg_class on relnamespace = pg_namespace.oid
+         where name = $1 and state in ('live', 'shadow', 'verified') and relkind = 'r'
+           and relname in ('sample_16', 'sample_256')
+         order by 1",
+    )
+    .bind(REGISTERED.name)
+    .fetch_all(pool)
+    .await?;
+    let mut rows = 0;
+    for table in samples {
+        // The name was quoted by the database that gave it.
+        let delete = format!(
+            "delete from {table} where ctid = any(array(select ctid from {table} where logged_at < $1 limit $2))"
+        );
+        loop {
+            let deleted = sqlx::query(AssertSqlSafe(delete.clone()))
+                .bind(since)
+                .bind(SAMPLED_A_STATEMENT_MAX)
+                .execute(pool)
+                .await?
+                .rows_affected();
+            rows += deleted;
+            if deleted < SAMPLED_A_STATEMENT_MAX.unsigned_abs() {
+                break;
+            }
+        }
+    }
+    Ok(rows)
 }
 
 /// Whoever reads or writes goes first; who waits for this waits two seconds at most.
@@ -99,7 +141,7 @@ fn is_busy(error: &sqlx::Error) -> bool {
 pub async fn keep_days_daily(pool: PgPool, days: u32, shutdown: CancellationToken) {
     loop {
         let wait = match tokio::time::timeout(PASS_MAX, keep_days(&pool, days)).await {
-            Ok(Ok(Dropped { since, days, busy })) => {
+            Ok(Ok(Dropped { since, days, busy, .. })) => {
                 if !days.is_empty() || busy > 0 {
                     tracing::info!(?since, dropped = days.len(), busy, "dropped old days of the clickstream");
                 }
