@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use pulsegate_projections::licensing::{self, KnownTitle, MostBy, Terms, UsageBy, UsageFigures, UsageQuestion};
 use pulsegate_projections::statements::{self, About, Figures, Largest, Row, Rows, Selection, StatementError};
+use sqlx::postgres::PgPoolOptions;
 
 use crate::desk::{Desk, at_a_desk, catalog};
 use crate::viewers::Viewers;
@@ -120,6 +121,18 @@ async fn usage_is_the_sum_of_its_facts(desk: &Desk<'_>) {
     assert_eq!(of_plays, (all.plays, all.watched_ms, all.aged_ms, all.content_ms, all.distinct_accounts));
 }
 
+/// Whoever gives a question up as it begins leaves a connection within a transaction.
+async fn who_went_away_is_in_nobodys_way(desk: &Desk<'_>) {
+    let options = desk.bench.pool.connect_options().as_ref().clone();
+    let pool = PgPoolOptions::new().max_connections(1).connect_with(options).await.unwrap();
+    let mut connection = pool.acquire().await.unwrap();
+    sqlx::raw_sql("begin; select 1").execute(&mut *connection).await.unwrap();
+    drop(connection);
+    let report = licensing::usage(&pool, &question(UsageBy::Day), look).await.unwrap();
+    assert!(!report.rows.is_empty());
+    pool.close().await;
+}
+
 async fn a_page_is_a_part_of_the_statement(desk: &Desk<'_>, about: &About) {
     let whole = desk.provisional(about).await;
     for selection in [
@@ -164,6 +177,7 @@ async fn what_is_looked_at_is_what_is_there() {
         assert_eq!(needed.iter().map(|one| (one.partition, one.offset + 1)).collect::<BTreeMap<_, _>>(), ends);
         desk.folded().await;
         usage_is_the_sum_of_its_facts(desk).await;
+        who_went_away_is_in_nobodys_way(desk).await;
         a_page_is_a_part_of_the_statement(desk, &about).await;
 
         // A read model that stands still lets nothing be closed but what no late heartbeat can belong to any more.
