@@ -7,6 +7,8 @@
 #[allow(dead_code, reason = "the domain's own tests ask it more")]
 mod straight_line;
 
+#[path = "pulsegate/clickstream.rs"]
+mod clickstream;
 #[path = "pulsegate/cluster.rs"]
 mod cluster;
 #[path = "pulsegate/crashes.rs"]

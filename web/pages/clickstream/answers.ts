@@ -3,6 +3,7 @@ import { chart, LINES_MAX } from '../shell/chart.js';
 import { percent, share, short, waited, whole } from '../shell/numbers.js';
 import { bar, type Column, table } from '../shell/table.js';
 import { count } from '../words.js';
+import { linesOf } from './lines.js';
 
 interface Exact {
   /** The most that a figure is off, in 95 of 100 samples. */
@@ -90,21 +91,6 @@ export function shown(answer: Answer, by: string): Node[] | string {
 
 const dayOf = (at: number): string => new Date(at).toISOString().slice(0, 10);
 const hourOf = (at: number): string => `${new Date(at).toISOString().slice(0, 16).replace('T', ' ')}`;
-
-/** Each name's figures side by side, the most frequent first; an hour or a day that has none has 0. */
-export function linesOf(rows: readonly TrendRow[], step: number): { times: number[]; lines: { name: string; values: number[]; sum: number }[] } {
-  const at = rows.map((row) => Date.parse(row.at));
-  const [first, last] = [Math.min(...at), Math.max(...at)];
-  const times = Array.from({ length: Math.round((last - first) / step) + 1 }, (_, index) => first + index * step);
-  const lines = new Map<string | null, { name: string; values: number[]; sum: number }>();
-  rows.forEach((row, index) => {
-    const line = lines.get(row.name) ?? { name: row.name ?? 'all others', values: times.map(() => 0), sum: 0 };
-    line.values[Math.round(((at[index] ?? first) - first) / step)] = row.events;
-    line.sum += row.events;
-    lines.set(row.name, line);
-  });
-  return { times, lines: [...lines.values()].sort((one, other) => other.sum - one.sum) };
-}
 
 function trend(rows: TrendRow[], by: string): HTMLElement {
   const isHourly = by === 'hour';
