@@ -91,6 +91,11 @@ impl Cluster {
         Ok(Self { inner: Arc::new(Inner { me, since: now(), view, owned: Some(owned) }) })
     }
 
+    /// Whether there are others that requests may be passed on to.
+    pub(crate) fn shares(&self) -> bool {
+        self.inner.owned.is_some()
+    }
+
     /// Folds what is to be folded here, until `shutdown`.
     pub async fn run(&self, shutdown: CancellationToken) {
         let Some(owned) = &self.inner.owned else { return shutdown.cancelled().await };

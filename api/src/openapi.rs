@@ -28,7 +28,7 @@ use crate::schema;
         (name = "statements", description = "What is due to whom, closed so that it stands, and what is behind it."),
         (name = "operation", description = "How the service stands."),
     ),
-    components(schemas(schema::Problem, schema::reports::Format, schema::reports::Resolution, schema::reports::Per, schema::statements::WhichRows, schema::statements::StatementFormat, schema::clickstream::Bucket, schema::clickstream::SessionsBy,
+    components(schemas(schema::Problem, schema::reports::Format, schema::reports::Resolution, schema::reports::Per, schema::reports::UsageBy, schema::reports::MostBy, schema::statements::Largest, schema::statements::WhichRows, schema::statements::StatementFormat, schema::clickstream::Bucket, schema::clickstream::SessionsBy,
                        schema::clickstream::Kind, schema::clickstream::ExportFormat)),
 )]
 pub(crate) struct Description;

@@ -388,7 +388,7 @@ impl Playback {
     /// Lets the view fold what this node has appended, where it stands.
     fn fold_own(&self, id: Uuid, event: PlaybackEvent, appended: &Appended) {
         let own = Acknowledged { id, event, offset: appended.offset, stamp: appended.at };
-        self.inner.view.acknowledged(appended.partition, own);
+        self.inner.view.acknowledged(appended.partition, [own]);
     }
 }
 

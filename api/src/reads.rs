@@ -6,11 +6,14 @@ use chrono::Utc;
 use pulsegate_domain::ids::{AccountId, SessionId};
 use pulsegate_projections::active_sessions::{self, Before, DecisionRow};
 use pulsegate_projections::catalog_view::CatalogView;
-use pulsegate_projections::licensing::{self, Terms};
+use pulsegate_projections::licensing::{self, KnownTitle, Terms, UsageQuestion, UsageReport};
 use pulsegate_projections::live::{AsOf, ReadError};
 use pulsegate_projections::provisional::{self, ListError, Settled, Wanted};
 use pulsegate_projections::reader::ReaderSettings;
-use pulsegate_projections::statements::{self, About, Agreements, Beats, Closed, Head, Listed, Rows, StatementError};
+use pulsegate_projections::statements::{
+    self, About, Agreements, Beats, Closed, Head, LAG_WAIT, Largest, Listed, Rows, Selection, StatementError,
+    StatementPage,
+};
 use pulsegate_projections::{ProjectionStatus, clickstream, concurrency};
 use sqlx::PgPool;
 
@@ -91,10 +94,37 @@ impl Reads {
         kept.ok_or_else(|| refused(StatementError::NoRevision(about.period.to_string(), revision)))
     }
 
+    /// A part of a statement.
+    pub(crate) async fn statement_page(
+        &self,
+        head: Head,
+        rows: Rows,
+        selection: &Selection,
+        largest: Largest,
+        limit: usize,
+    ) -> Result<StatementPage, Problem> {
+        statements::page(head, rows, selection, largest, limit).await.map_err(refused)
+    }
+
+    /// What was watched.
+    pub(crate) async fn usage(&self, question: &UsageQuestion, catalog: &CatalogView) -> Result<UsageReport, Problem> {
+        let look = |titles: &[String]| {
+            catalog.read_at(|catalog, next_offset| {
+                let known = |id: &String| {
+                    let title = catalog.title(&id.parse().ok()?)?;
+                    Some((id.clone(), KnownTitle { name: title.name.clone(), runtime_ms: title.runtime_ms }))
+                };
+                (titles.iter().filter_map(known).collect(), next_offset)
+            })
+        };
+        licensing::usage(&self.pool, question, look).await.map_err(unreadable)
+    }
+
     /// Closes a statement.
     pub(crate) async fn close(&self, about: &About, early: bool, catalog: &CatalogView) -> Result<Closed, Problem> {
         let agreements = async || agreements(catalog, true).await;
-        statements::close(&self.pool, about, agreements, Utc::now(), early).await.map_err(refused)
+        let at_least = async || statements::caught_up(&self.pool, &self.log, &about.period, LAG_WAIT).await;
+        statements::close(&self.pool, about, agreements, Utc::now(), early, at_least).await.map_err(refused)
     }
 
     /// Restates a closed statement; `None` where nothing changed.
@@ -245,7 +275,8 @@ pub(crate) fn refused(error: StatementError) -> Problem {
         | StatementError::CatalogAway
         | StatementError::LogAway(_)
         | StatementError::Backwards
-        | StatementError::Behind => Problem::new(ProblemKind::Unavailable, detail).retry_after(RETRY_AFTER_S),
+        | StatementError::Behind
+        | StatementError::Lagging { .. } => Problem::new(ProblemKind::Unavailable, detail).retry_after(RETRY_AFTER_S),
         StatementError::ClosedAlready(_)
         | StatementError::NotClosed(_)
         | StatementError::TooEarly(..)

@@ -15,6 +15,7 @@ mod reports;
 mod rights_holders;
 mod sessions;
 mod signals;
+mod statement_rows;
 mod statements;
 mod titles;
 
@@ -39,8 +40,12 @@ pub fn router_with(state: ApiState, more: Router<ApiState>) -> Router {
     let kept = axum::middleware::from_fn_with_state(state.clone(), keep_refused);
     let surrounded = axum::middleware::from_fn_with_state(state.clone(), around);
     let cors = cors(&state.settings().cors_origins);
-    let passed_on = axum::middleware::from_fn_with_state(state.clone(), pass_on);
-    let (described, _) = taking_in().layer(kept).merge(asking()).layer(passed_on).split_for_parts();
+    let mut described = taking_in().layer(kept).merge(asking());
+    // A node that is alone spares its requests the layer.
+    if state.cluster().shares() {
+        described = described.layer(axum::middleware::from_fn_with_state(state.clone(), pass_on));
+    }
+    let (described, _) = described.split_for_parts();
     // The fallbacks first: what is layered after them surrounds them too.
     let router = described
         .merge(pages::routes())
@@ -83,6 +88,7 @@ fn asking() -> OpenApiRouter<ApiState> {
         .merge(projections::routes())
         .merge(reports::routes())
         .merge(statements::routes())
+        .merge(statement_rows::routes())
         .merge(clickstream::asking())
         .merge(live::routes())
         .merge(cluster::routes())

@@ -4,7 +4,7 @@ use crate::deployment::Deployment;
 use crate::flow::{self, Flow};
 use crate::latencies::Rounds;
 use crate::load::{Span, closed_loop, open_loop};
-use crate::node::Node;
+use crate::node::{Beside, Node};
 use crate::raw_server::{AnswerSizes, RawServer};
 use crate::report::{Row, Target};
 use crate::scale::{Scale, median};
@@ -17,8 +17,16 @@ const PACED_PER_S: u32 = 5_000;
 
 /// As fast as they are answered against axum that returns a constant; then both ways while heartbeats flow.
 pub(crate) async fn measure(scale: &Scale) -> anyhow::Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    for beside in Beside::BOTH {
+        rows.extend(measure_by(scale, beside).await?);
+    }
+    Ok(rows)
+}
+
+async fn measure_by(scale: &Scale, beside: Beside) -> anyhow::Result<Vec<Row>> {
     Deployment::scoped(async |deployment| {
-        let (node, _) = Node::start(deployment).await?;
+        let node = Node::serving(deployment, beside).await?;
         let raw = RawServer::start(deployment, 0, AnswerSizes::of(&node).await?).await?;
         let mut flow = Flow::new();
         let mut checks = checking(&flow.crowd, CONNECTIONS);
@@ -51,15 +59,16 @@ pub(crate) async fn measure(scale: &Scale) -> anyhow::Result<Vec<Row>> {
         }
         let (limit_took, took, full, paced) = (limit_took.median(), took.median(), full.median(), paced.median());
         let target = Target::AtLeast { ratio: 0.7, value: 0.0 };
-        let in_flow =
-            |name: &str, p99_ms, note: &str| flow.judge(Row::new(name, p99_ms, "ms", Target::Below(5.0)).note(note));
+        let in_flow = |name: &str, p99_ms, note: &str| {
+            flow.judge(Row::new(&beside.named(name), p99_ms, "ms", Target::Below(5.0)).note(note))
+        };
         Ok(vec![
-            Row::new("block_check", median(values), "1/s", target).limit(median(limits)).note(&format!(
+            Row::new(&beside.named("block_check"), median(values), "1/s", target).limit(median(limits)).note(&format!(
                 "{CONNECTIONS} connections, {} sessions; limit: axum that returns a constant of the same size",
                 flow::SESSIONS
             )),
-            Row::new("block_check_p50", took.p50_ms, "ms", Target::None).limit(limit_took.p50_ms),
-            Row::new("block_check_p99", took.p99_ms, "ms", Target::None).limit(limit_took.p99_ms),
+            Row::new(&beside.named("block_check_p50"), took.p50_ms, "ms", Target::None).limit(limit_took.p50_ms),
+            Row::new(&beside.named("block_check_p99"), took.p99_ms, "ms", Target::None).limit(limit_took.p99_ms),
             in_flow(
                 "block_check_p99_in_flow",
                 full.p99_ms,

@@ -4,7 +4,7 @@ use crate::deployment::Deployment;
 use crate::events::events;
 use crate::latencies::Rounds;
 use crate::load::{Measured, Span, closed_loop};
-use crate::node::Node;
+use crate::node::{Beside, Node};
 use crate::producer::records_per_s;
 use crate::raw_server::{AnswerSizes, RawServer};
 use crate::report::{Row, Target};
@@ -23,8 +23,16 @@ const LINGERS_MS: [u32; 2] = [0, 5];
 
 /// One a request, 256 connections, against axum that only parses and produces.
 pub(crate) async fn single(scale: &Scale) -> anyhow::Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    for beside in Beside::BOTH {
+        rows.extend(single_by(scale, beside).await?);
+    }
+    Ok(rows)
+}
+
+async fn single_by(scale: &Scale, beside: Beside) -> anyhow::Result<Vec<Row>> {
     Deployment::scoped(async |deployment| {
-        let (node, _) = Node::start(deployment).await?;
+        let node = Node::serving(deployment, beside).await?;
         let sizes = AnswerSizes::of(&node).await?;
         let mut raws = Vec::new();
         for linger_ms in LINGERS_MS {
@@ -56,13 +64,15 @@ pub(crate) async fn single(scale: &Scale) -> anyhow::Result<Vec<Row>> {
         let (limit_took, took) = (limit_took.median(), took.median());
         let target = Target::AtLeast { ratio: 0.7, value: 0.0 };
         Ok(vec![
-            Row::new("heartbeats_single", median(values), "1/s", target).limit(median(limits)).note(&format!(
-                "{CONNECTIONS} connections, {SESSIONS} sessions, one heartbeat a request; limit: axum that parses, \
+            Row::new(&beside.named("heartbeats_single"), median(values), "1/s", target).limit(median(limits)).note(
+                &format!(
+                    "{CONNECTIONS} connections, {SESSIONS} sessions, one heartbeat a request; limit: axum that parses, \
                  produces and waits for the ack, the better linger of each round ({})",
-                lingers.join(", ")
-            )),
-            Row::new("heartbeats_single_p50", took.p50_ms, "ms", Target::None).limit(limit_took.p50_ms),
-            Row::new("heartbeats_single_p99", took.p99_ms, "ms", Target::None).limit(limit_took.p99_ms),
+                    lingers.join(", ")
+                ),
+            ),
+            Row::new(&beside.named("heartbeats_single_p50"), took.p50_ms, "ms", Target::None).limit(limit_took.p50_ms),
+            Row::new(&beside.named("heartbeats_single_p99"), took.p99_ms, "ms", Target::None).limit(limit_took.p99_ms),
         ])
     })
     .await
@@ -70,8 +80,12 @@ pub(crate) async fn single(scale: &Scale) -> anyhow::Result<Vec<Row>> {
 
 /// 500 a request, against a producer alone.
 pub(crate) async fn batched(scale: &Scale) -> anyhow::Result<Vec<Row>> {
+    Ok(vec![batched_by(scale, Beside::ReadModels).await?, batched_by(scale, Beside::Nothing).await?])
+}
+
+async fn batched_by(scale: &Scale, beside: Beside) -> anyhow::Result<Row> {
     Deployment::scoped(async |deployment| {
-        let (node, _) = Node::start(deployment).await?;
+        let node = Node::serving(deployment, beside).await?;
         let mut crowd = batching(BATCH_CONNECTIONS, BATCHES_EACH);
         let sessions = crowd.iter().map(|batching| batching.len() * BATCH).sum();
         let mut raw_events = events(sessions)?;
@@ -85,10 +99,11 @@ pub(crate) async fn batched(scale: &Scale) -> anyhow::Result<Vec<Row>> {
             node.projected().await?;
         }
         let target = Target::AtLeast { ratio: 0.5, value: 150_000.0 };
-        Ok(vec![Row::new("heartbeats_batched", median(values), "1/s", target).limit(median(limits)).note(&format!(
+        let name = beside.named("heartbeats_batched");
+        Ok(Row::new(&name, median(values), "1/s", target).limit(median(limits)).note(&format!(
             "{BATCH} a request, {BATCH_CONNECTIONS} connections, {sessions} sessions; limit: one thread that hands \
              distinct events of the same size to librdkafka"
-        ))])
+        )))
     })
     .await
 }

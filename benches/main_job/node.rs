@@ -18,6 +18,36 @@ const PROJECTED_TIME_MAX: Duration = Duration::from_mins(5);
 const SETTLED: usize = 6;
 const SAMPLE_INTERVAL: Duration = Duration::from_millis(500);
 
+/// What a node does beside serving players.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Beside {
+    /// `pulsegate up`: it also keeps every read model, on the same cores.
+    ReadModels,
+    /// `pulsegate api`, as where read models have machines of their own.
+    Nothing,
+}
+
+impl Beside {
+    /// Both, the fuller one first.
+    pub(crate) const BOTH: [Self; 2] = [Self::ReadModels, Self::Nothing];
+
+    /// What such a node is started as.
+    pub(crate) const fn role(self) -> &'static str {
+        match self {
+            Self::ReadModels => "up",
+            Self::Nothing => "api",
+        }
+    }
+
+    /// The name of a row.
+    pub(crate) fn named(self, row: &str) -> String {
+        match self {
+            Self::ReadModels => row.to_owned(),
+            Self::Nothing => format!("{row}_api"),
+        }
+    }
+}
+
 /// A node of a deployment.
 #[derive(Debug)]
 pub(crate) struct Node {
@@ -30,6 +60,12 @@ impl Node {
     /// Starts a node and waits until it is ready; says how long that took.
     pub(crate) async fn start(deployment: &Deployment) -> anyhow::Result<(Self, Duration)> {
         Self::start_as("up", deployment).await
+    }
+
+    /// Starts a node that does no more than this beside serving players.
+    pub(crate) async fn serving(deployment: &Deployment, beside: Beside) -> anyhow::Result<Self> {
+        let node = Self::start_as(beside.role(), deployment).await?.0;
+        Ok(node)
     }
 
     /// The projections alone, which have no address to ask.
@@ -73,9 +109,12 @@ impl Node {
         }
     }
 
-    /// Waits until the read model has folded the whole log: what follows is measured beside no work that a
-    /// load before it left behind.
+    /// Waits until the read models have folded the whole log: what follows is measured beside no work that a
+    /// load before it left behind. A node that keeps none has nothing to wait for.
     pub(crate) async fn projected(&self) -> anyhow::Result<()> {
+        if self.role == Beside::Nothing.role() {
+            return Ok(());
+        }
         let at_the_end = |status: u16, body: &[u8]| {
             let body: Value = serde_json::from_slice(body).unwrap_or_default();
             let projections = body["projections"].as_array().filter(|all| !all.is_empty());

@@ -10,7 +10,7 @@ use crate::flow::{self, Flow};
 use crate::http::Answer;
 use crate::latencies::Rounds;
 use crate::load::{Counter, Requests, Span, open_loop};
-use crate::node::Node;
+use crate::node::{Beside, Node};
 use crate::report::{Row, Target};
 use crate::scale::Scale;
 use crate::viewers::Viewer;
@@ -38,8 +38,16 @@ impl Requests for Starting {
 
 /// 500 a second while heartbeats flow, against an append until a consumer has it in such a flow.
 pub(crate) async fn measure(scale: &Scale) -> anyhow::Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    for beside in Beside::BOTH {
+        rows.extend(measure_by(scale, beside).await?);
+    }
+    Ok(rows)
+}
+
+async fn measure_by(scale: &Scale, beside: Beside) -> anyhow::Result<Vec<Row>> {
     Deployment::scoped(async |deployment| {
-        let (node, _) = Node::start(deployment).await?;
+        let node = Node::serving(deployment, beside).await?;
         let mut flow = Flow::new();
         let mut raw_events = events(flow::SESSIONS)?;
         let next = Arc::new(AtomicUsize::new(flow::SESSIONS));
@@ -61,7 +69,7 @@ pub(crate) async fn measure(scale: &Scale) -> anyhow::Result<Vec<Row>> {
             "{STARTS_PER_S} starts a second, each measured from when it was due, while heartbeats flow; limit: \
              append until seen by a consumer in a flow of as many, linger 0"
         );
-        let row = |name: &str, value, target| flow.judge(Row::new(name, value, "ms", target));
+        let row = |name: &str, value, target| flow.judge(Row::new(&beside.named(name), value, "ms", target));
         Ok(vec![
             row("start_own_offset_p50", values.p50_ms, Target::Below(4.0)).limit(limits.p50_ms).note(&how),
             row("start_own_offset_p99", values.p99_ms, Target::Below(25.0)).limit(limits.p99_ms),

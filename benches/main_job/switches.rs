@@ -103,10 +103,10 @@ async fn live_at(pool: &PgPool, records: u64) -> anyhow::Result<()> {
 /// Lets each build be told by its rows. Nothing is appended any more, so nothing changes them back.
 async fn mark(pool: &PgPool) -> anyhow::Result<()> {
     sqlx::raw_sql(
-        "update licensing_v2.sessions set watched_ms = 1;
-         update licensing_v2.facts set watched_ms = 1;
-         update licensing_v2_r2.sessions set watched_ms = 2;
-         update licensing_v2_r2.facts set watched_ms = 2;",
+        "update licensing_v3.sessions set territory = '1';
+         update licensing_v3.facts set watched_ms = 1;
+         update licensing_v3_r2.sessions set territory = '2';
+         update licensing_v3_r2.facts set watched_ms = 2;",
     )
     .execute(pool)
     .await?;
@@ -176,14 +176,14 @@ async fn read(pool: PgPool, reads: Arc<Reads>) -> anyhow::Result<BTreeSet<i64>> 
 /// One read: of one view, of both with the offsets that they are as of, or of both in one transaction.
 async fn look(pool: &PgPool, reader: usize) -> Result<BTreeSet<i64>, sqlx::Error> {
     match reader % 3 {
-        0 => Ok(sqlx::query_scalar("select distinct watched_ms from licensing.sessions")
+        0 => Ok(sqlx::query_scalar("select distinct territory::bigint from licensing.sessions")
             .fetch_all(pool)
             .await?
             .into_iter()
             .collect()),
         1 => Ok(sqlx::query_scalar(
-            "select watched_ms from licensing.sessions union select watched_ms from licensing.facts
-             union select case build when 'licensing_v2' then 1 else 2 end
+            "select territory::bigint from licensing.sessions union select watched_ms from licensing.facts
+             union select case build when 'licensing_v3' then 1 else 2 end
                    from pulsegate.live_offsets where name = 'licensing'",
         )
         .fetch_all(pool)
@@ -194,7 +194,7 @@ async fn look(pool: &PgPool, reader: usize) -> Result<BTreeSet<i64>, sqlx::Error
             let mut tx = pool.begin().await?;
             let mut seen = BTreeSet::new();
             for view in [
-                "select distinct watched_ms from licensing.sessions",
+                "select distinct territory::bigint from licensing.sessions",
                 "select distinct watched_ms from licensing.facts",
             ] {
                 seen.extend(sqlx::query_scalar::<_, i64>(view).fetch_all(&mut *tx).await?);

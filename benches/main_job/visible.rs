@@ -15,7 +15,7 @@ use crate::flow::{self, Flow};
 use crate::http::Connection;
 use crate::latencies::{Latencies, Rounds};
 use crate::load::{Counter, Span, on_own_thread};
-use crate::node::Node;
+use crate::node::{Beside, Node};
 use crate::pacer::Turns;
 use crate::report::{Row, Target};
 use crate::scale::Scale;
@@ -37,8 +37,16 @@ struct Seen {
 /// The first heartbeats of new sessions, accepted in batches of one (which wait for the log and not for the
 /// fold), and checks of them until one knows the session.
 pub(crate) async fn measure(scale: &Scale) -> anyhow::Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    for beside in Beside::BOTH {
+        rows.extend(measure_by(scale, beside).await?);
+    }
+    Ok(rows)
+}
+
+async fn measure_by(scale: &Scale, beside: Beside) -> anyhow::Result<Vec<Row>> {
     Deployment::scoped(async |deployment| {
-        let (node, _) = Node::start(deployment).await?;
+        let node = Node::serving(deployment, beside).await?;
         let mut flow = Flow::new();
         let mut raw_events = events(flow::SESSIONS)?;
         let next: Counter = Arc::new(AtomicUsize::new(flow::SESSIONS));
@@ -61,7 +69,7 @@ pub(crate) async fn measure(scale: &Scale) -> anyhow::Result<Vec<Row>> {
              limit: append until seen by a consumer in a flow of as many, linger 0",
             due.p50_ms, due.p99_ms
         );
-        let row = |name: &str, value, target| flow.judge(Row::new(name, value, "ms", target));
+        let row = |name: &str, value, target| flow.judge(Row::new(&beside.named(name), value, "ms", target));
         Ok(vec![
             row("visible_p50", accepted.p50_ms, Target::None).limit(limits.p50_ms).note(&how),
             row("visible_p99", accepted.p99_ms, Target::Below(20.0)).limit(limits.p99_ms),

@@ -132,6 +132,11 @@ impl Catalog {
         self.rights_holders.get(id)
     }
 
+    /// Every rights holder, in no order.
+    pub fn rights_holders(&self) -> impl Iterator<Item = &RightsHolderRegistered> {
+        self.rights_holders.values()
+    }
+
     /// A contract, as it is now.
     #[must_use]
     pub fn contract(&self, id: &ContractId) -> Option<&ContractRegistered> {

@@ -5,6 +5,7 @@
 use std::str::FromStr;
 
 use chrono::{DateTime, Utc};
+use pulsegate_domain::ids::{DeviceClass, Territory, TitleId};
 use serde::Serialize;
 use sqlx::{PgPool, PgTransaction};
 
@@ -68,6 +69,22 @@ pub struct Question {
     pub by: Resolution,
     /// Apart by what.
     pub per: Per,
+    /// Only streams of this title.
+    pub title: Option<TitleId>,
+    /// Only streams in this territory.
+    pub territory: Option<Territory>,
+    /// Only streams on such devices.
+    pub device_class: Option<DeviceClass>,
+    /// Only so many of what they are apart by: those with the highest peaks.
+    pub top: Option<u32>,
+}
+
+impl Question {
+    /// Of everything in a period.
+    #[must_use]
+    pub const fn of(period: Period, by: Resolution, per: Per) -> Self {
+        Self { period, by, per, title: None, territory: None, device_class: None, top: None }
+    }
 }
 
 /// How many watched at once, and who could not.
@@ -199,15 +216,22 @@ async fn streams(question: &Question, tx: &mut PgTransaction<'_>) -> Result<Vec<
           select case $6 when 'device_class' then device_class when 'title' then title_id
                          when 'territory' then territory else '' end as of,
                  unnest(intervals * int8multirange(int8range($3, $4))) as piece
-          from facts where day between $1::date - $5::int and $2),
+          from facts where day between $1::date - $5::int and $2
+            and ($8::text is null or title_id = $8) and ($9::text is null or territory = $9)
+            and ($10::text is null or device_class = $10)),
         edges as (
           select of, edge.at, edge.step, (edge.at - case when edge.step < 0 then 1 else 0 end) / $7 as bucket
           from pieces, lateral (values (lower(piece), 1), (upper(piece), -1)) as edge (at, step)),
         levels as (
           select of, bucket, sum(step) over running as level, row_number() over running as place
-          from edges window running as (partition by of order by at, step rows unbounded preceding))
-        select of, bucket, max(level) as peak, (array_agg(level order by place desc))[1] as last
-        from levels group by of, bucket order by of collate \"C\", bucket";
+          from edges window running as (partition by of order by at, step rows unbounded preceding)),
+        buckets as (
+          select of, bucket, max(level) as peak, (array_agg(level order by place desc))[1] as last
+          from levels group by of, bucket),
+        highest as (
+          select of from buckets group by of order by max(peak) desc, of collate \"C\" limit $11)
+        select of, bucket, peak, last from buckets where of in (select of from highest)
+        order by of collate \"C\", bucket";
     let period = &question.period;
     let begin = |day: chrono::NaiveDate| day.and_time(chrono::NaiveTime::MIN).and_utc().timestamp_millis();
     let (from, until) = (begin(period.first), begin(period.last).saturating_add(DAY_MS));
@@ -219,6 +243,10 @@ async fn streams(question: &Question, tx: &mut PgTransaction<'_>) -> Result<Vec<
         .bind(LATE_DAYS)
         .bind(question.per.as_str())
         .bind(bucket_ms(question.by))
+        .bind(question.title.as_ref().map(|title| title.as_str().to_owned()))
+        .bind(question.territory.map(|territory| territory.as_str().to_owned()))
+        .bind(question.device_class.map(DeviceClass::as_str))
+        .bind(question.top.map(i64::from))
         .fetch_all(&mut **tx)
         .await?;
     filled(&levels, bucket_ms(question.by))

@@ -212,9 +212,9 @@ impl HotView {
         Expected { view: self.clone(), partition: shard.partition(), event_id, tell }
     }
 
-    /// Takes an event that this node has appended itself and the broker has acknowledged, so that the answer
-    /// need not wait until the log brings it back.
-    pub fn acknowledged(&self, partition: i32, own: Acknowledged) {
+    /// Takes events that this node has appended to a partition itself and the broker has acknowledged, in the order of
+    /// their offsets, so that no answer need wait until the log brings them back.
+    pub fn acknowledged(&self, partition: i32, own: impl IntoIterator<Item = Acknowledged>) {
         if let Some(shard) = self.inner.shard(partition) {
             shard.acknowledged(own, &self.inner.catalog.policies(), &self.inner.live);
         }

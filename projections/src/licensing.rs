@@ -9,6 +9,7 @@ mod multirange;
 mod reads;
 mod sessions;
 mod terms;
+mod usage;
 
 use pulsegate_domain::topic::Topic;
 use sqlx::PgTransaction;
@@ -20,11 +21,14 @@ pub use fold::{Changes, Playback};
 pub use reads::{OfPlays, OfRows, Question, ROWS_MAX, Report, Row, Totals, report};
 pub use sessions::Sessions;
 pub use terms::Terms;
+pub use usage::{
+    KnownTitle, MostBy, UsageBy, UsageFigures, UsageQuestion, UsageReport, UsageRow, completion_per_mille, usage,
+};
 
-/// This version. The first had no class of device.
+/// This version. The first had no class of device; the second wrote two rows a heartbeat.
 pub static REGISTERED: Registered = Registered {
     name: "licensing",
-    version: 2,
+    version: 3,
     topics: &[Topic::Playback],
     ddl: include_str!("licensing/schema.sql"),
     indexes: include_str!("licensing/indexes.sql"),

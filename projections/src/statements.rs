@@ -8,9 +8,11 @@
 mod agreements;
 mod assemble;
 mod canonical;
+mod caught_up;
 mod closing;
 mod drill;
 pub mod export;
+mod page;
 mod provisional;
 mod recount;
 mod rows;
@@ -25,8 +27,10 @@ use serde_json::value::RawValue;
 use thiserror::Error;
 
 pub use agreements::Agreements;
+pub use caught_up::{LAG_WAIT, caught_up};
 pub use closing::{Closed, close, restate};
 pub use drill::{Beat, Beats, SessionBehind, SessionsQuestion, beats, sessions_behind};
+pub use page::{Largest, RowTotals, Selection, StatementPage, page};
 pub use provisional::provisional;
 pub use recount::{RecountError, recount};
 pub use rows::{FIGURES, Figures, Key, Row};
@@ -209,7 +213,7 @@ pub enum StatementError {
     CatalogAway,
     /// The read models stand before what was closed.
     #[error(
-        "the read models stand before the offsets that the statement was closed as of; wait until they have caught up"
+        "the read models stand before the offsets that the statement must be as of; wait until they have caught up"
     )]
     Backwards,
     /// The log can't be read.
@@ -218,6 +222,16 @@ pub enum StatementError {
     /// One read model is behind the other.
     #[error("active_sessions is behind licensing; try again in a moment")]
     Behind,
+    /// The read model hasn't folded yet what may belong to the period.
+    #[error(
+        "licensing is {records} records behind the log, in {partitions} partitions; what is closed now would lack them"
+    )]
+    Lagging {
+        /// In all of them.
+        records: i64,
+        /// How many partitions.
+        partitions: usize,
+    },
     /// It is closed.
     #[error("the statement of {0} is closed already; what arrived since is a restatement")]
     ClosedAlready(String),

@@ -124,8 +124,8 @@ pub(crate) async fn run(config: &Config, command: ReportCommand) -> anyhow::Resu
         }
         ReportCommand::Concurrency { period, by, per, format } => {
             let by = by.unwrap_or_else(|| Resolution::of(&period));
-            let report =
-                concurrency::concurrency(&pool, &concurrency::Question { period, by, per }).await.context(MIGRATED)?;
+            let question = concurrency::Question::of(period, by, per);
+            let report = concurrency::concurrency(&pool, &question).await.context(MIGRATED)?;
             format.print(&report, || report.to_csv(), || show::concurrency(&report))?;
         }
         ReportCommand::Clickstream(args) => return clickstream::run(&pool, args).await,

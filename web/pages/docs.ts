@@ -1,30 +1,61 @@
-import 'swagger-ui-dist/swagger-ui.css';
-import './docs.css';
-import { SwaggerUIBundle } from './swagger.js';
-import { byId, setText } from './dom.js';
+import './reports/reports.css';
+import { byId, h } from './dom.js';
+import { get, Region } from './shell/asking.js';
+import { panel } from './shell/parts.js';
 
-const wait = byId('docs-wait');
-const dark = matchMedia('(prefers-color-scheme: dark)');
-const theme = (): void => void document.documentElement.classList.toggle('dark-mode', dark.matches);
-dark.addEventListener('change', theme);
-theme();
-
-// Read here rather than by the viewer, whose own word for a node that doesn't answer is a stack trace.
-try {
-  const response = await fetch('/openapi.json');
-  if (!response.ok) throw new Error(`status ${response.status}`);
-  SwaggerUIBundle({
-    spec: (await response.json()) as object,
-    domNode: byId('docs'),
-    deepLinking: true,
-    docExpansion: 'list',
-    defaultModelsExpandDepth: 0,
-    defaultModelExpandDepth: 3,
-    displayRequestDuration: true,
-    tryItOutEnabled: false,
-    validatorUrl: null,
-  });
-  wait.hidden = true;
-} catch (error) {
-  setText(wait, `/openapi.json can't be read from this node (${error instanceof Error ? error.message : error}). Reload to try again.`);
+interface Operation {
+  tags?: string[];
+  summary?: string;
+  description?: string;
+  parameters?: { name: string; in: string; required?: boolean; description?: string }[];
+  responses?: Record<string, { description?: string }>;
 }
+
+export interface Description {
+  info: { title: string; version: string; description?: string };
+  tags?: { name: string; description?: string }[];
+  paths: Record<string, Record<string, Operation>>;
+}
+
+const METHODS = ['get', 'put', 'post', 'delete'];
+
+function operation(method: string, path: string, { summary, description, parameters, responses }: Operation): HTMLElement {
+  const about = (description ?? '').split('\n\n').map((words) => h('p', {}, words));
+  const asked = (parameters ?? []).map((one) => h('li', {}, h('code', {}, one.name), ` in the ${one.in}${one.required === true ? '' : ', may be absent'}. ${one.description ?? ''}`));
+  const answers = Object.entries(responses ?? {}).map(([status, one]) => h('li', {}, h('code', {}, status), ` ${one.description ?? ''}`));
+  return h(
+    'details',
+    { class: 'operation' },
+    h('summary', {}, h('span', { class: 'badge method' }, method.toUpperCase()), h('code', {}, path), h('span', { class: 'muted small' }, summary ?? '')),
+    h('div', { class: 'operation-body' }, ...about, asked.length === 0 ? null : h('ul', {}, ...asked), answers.length === 0 ? null : h('ul', {}, ...answers)),
+  );
+}
+
+function listOf({ tags, paths }: Description): Node[] {
+  const operations = Object.entries(paths).flatMap(([path, of]) => METHODS.flatMap((method) => (of[method] === undefined ? [] : [{ path, method, of: of[method] }])));
+  const names = [...new Set([...(tags ?? []).map(({ name }) => name), ...operations.map(({ of }) => of.tags?.[0] ?? 'other')])];
+  return names.flatMap((name) => {
+    const own = operations.filter(({ of }) => (of.tags?.[0] ?? 'other') === name);
+    const about = tags?.find((tag) => tag.name === name)?.description ?? '';
+    return own.length === 0 ? [] : [panel(name, about, ...own.map(({ method, path, of }) => operation(method, path, of)))];
+  });
+}
+
+const region = new Region(byId('docs'));
+const viewer = byId<HTMLButtonElement>('viewer');
+
+// The viewer with forms and every shape is large: it comes when somebody wants it.
+viewer.addEventListener('click', async () => {
+  viewer.disabled = true;
+  viewer.textContent = 'Opening…';
+  try {
+    const { open } = await import('./docs_viewer.js');
+    await open(byId('docs'));
+    viewer.hidden = true;
+  } catch {
+    viewer.disabled = false;
+    viewer.textContent = 'That failed; try again';
+  }
+});
+
+await region.load((signal) => get<Description>('/openapi.json', signal), listOf);

@@ -1,74 +1,12 @@
 // The pages in a real browser: three tabs are three devices of one account with room for two.
 //   PULSEGATE_URL=http://127.0.0.1:8080 npm run test:browser   (ALL_SHOTS=1 for both themes at both widths)
 // Without PULSEGATE_URL the built pages are served by the mock beside this file.
-import { existsSync, mkdirSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
-import { chromium } from 'playwright-core';
-import { serveMock, someBuilds, someNodes } from './mock.mjs';
+import { expect, ok, run, SHOTS, ALL_SHOTS, until, ARTIFACTS, DEADLINE_MS } from './chromium.mjs';
+import { someBuilds, someNodes } from './mock.mjs';
 
-const ARTIFACTS = fileURLToPath(new URL('../../tests/artifacts/', import.meta.url));
-const CHROMIUM = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'];
-const FLAGS = [
-  '--headless',
-  '--no-sandbox',
-  '--disable-gpu',
-  '--disable-quic',
-  '--no-first-run',
-  '--disable-background-networking',
-  '--disable-component-update',
-  '--disable-sync',
-  '--mute-audio',
-  '--autoplay-policy=no-user-gesture-required',
-];
-const DEADLINE_MS = 120_000;
 const ACCOUNT = `browser-${Date.now().toString(36)}`;
-const DESKTOP = { width: 1280, height: 860 };
 // Three films are drawn by the processor here, so outside of screenshots they are small.
 const SMALL = { width: 480, height: 640 };
-const PHONE = { width: 390, height: 844 };
-const SHOTS = [['desktop', DESKTOP, 'light'], ['phone', PHONE, 'dark']];
-const ALL_SHOTS = [...SHOTS, ['desktop', DESKTOP, 'dark'], ['phone', PHONE, 'light']];
-
-class Failure extends Error {}
-
-/** Asks again until the answer is true; what it is instead goes into the failure. */
-async function until(what, probe, deadlineMs = DEADLINE_MS) {
-  const endMs = Date.now() + deadlineMs;
-  for (;;) {
-    let found;
-    try {
-      found = await probe();
-      if (found === true) return;
-    } catch (error) {
-      found = error.message;
-    }
-    if (Date.now() > endMs) throw new Failure(`not within ${deadlineMs} ms: ${what} (last: ${JSON.stringify(found)})`);
-    await new Promise((resolve) => setTimeout(resolve, 100));
-  }
-}
-
-const startedMs = Date.now();
-const ok = (what) => console.log(`ok ${what} (${((Date.now() - startedMs) / 1_000).toFixed(1)} s)`);
-
-function expect(condition, what) {
-  if (!condition) throw new Failure(what);
-}
-
-async function main() {
-  const executablePath = process.env.CHROMIUM ?? CHROMIUM.find((path) => existsSync(path));
-  expect(executablePath, `no chromium at ${CHROMIUM.join(', ')}: install one or name it in CHROMIUM`);
-  mkdirSync(ARTIFACTS, { recursive: true });
-  const mock = process.env.PULSEGATE_URL ? null : await serveMock();
-  const base = (process.env.PULSEGATE_URL ?? mock.url).replace(/\/+$/, '');
-  console.log(`# ${mock ? 'the mock' : 'pulsegate'} at ${base}, account ${ACCOUNT}`);
-  const browser = await chromium.launch({ executablePath, args: FLAGS });
-  try {
-    await scenario(browser, base);
-  } finally {
-    await browser.close();
-    mock?.close();
-  }
-}
 
 async function scenario(browser, base) {
   const context = await browser.newContext({ viewport: SMALL, colorScheme: 'light' });
@@ -260,7 +198,14 @@ async function scenario(browser, base) {
 
   const docs = await context.newPage();
   await docs.goto(`${base}/docs`);
-  await until('the API page lists operations', async () => (await docs.locator('.opblock').count()) > 0);
+  await until('the API page lists operations', async () => (await docs.locator('.operation').count()) > 4);
+  await docs.locator('.operation summary').first().click();
+  await until('one says what it takes and answers', async () => /in the path|201/.test(await docs.locator('.operation[open]').innerText()));
+  const script = await docs.evaluate(() => performance.getEntriesByType('resource').filter(({ name }) => /\.js$/.test(name)).reduce((sum, one) => sum + one.encodedBodySize, 0));
+  expect(script < 200_000, `the API page brings ${script} bytes of script before anybody wants the viewer`);
+  await shots(docs, 'docs-list');
+  await docs.locator('#viewer').click();
+  await until('the viewer lists operations', async () => (await docs.locator('.opblock').count()) > 0);
   await docs.locator('.opblock-summary').first().click();
   await until('an operation opens', async () => (await docs.locator('.opblock.is-open').count()) === 1);
   ok('the API page renders the description of the API');
@@ -270,7 +215,4 @@ async function scenario(browser, base) {
   ok('no page broke its content security policy or threw');
 }
 
-main().catch((error) => {
-  console.error(`not ok ${error instanceof Failure ? error.message : error.stack}`);
-  process.exitCode = 1;
-});
+await run(scenario);

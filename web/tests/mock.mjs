@@ -4,6 +4,7 @@ import { createServer } from 'node:http';
 import { readFile } from 'node:fs/promises';
 import { extname, join, normalize } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { answerOfReports } from './mock_reports.mjs';
 
 const DIST = fileURLToPath(new URL('../dist/', import.meta.url));
 const MAX = 2;
@@ -224,6 +225,8 @@ export async function serveMock(port = 0) {
   const builds = someBuilds();
 
   function answer(method, path, body, query) {
+    const report = answerOfReports(method, path, body, query);
+    if (report !== null) return report;
     if (path === '/v1/live') return [200, live()];
     if (path === '/v1/cluster') return [200, { mode: 'whole', node: 'mock:1', nodes: [], unowned: [], at: new Date().toISOString() }];
     if (path === '/v1/projections') {

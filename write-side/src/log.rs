@@ -3,6 +3,7 @@
 mod lane;
 mod meters;
 mod producer;
+mod reply;
 mod slot;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use pulsegate_domain::topic::{Topic, partition_of};
 use rdkafka::error::KafkaError;
 use thiserror::Error;
@@ -20,6 +23,7 @@ use tokio::sync::{Notify, oneshot};
 use self::lane::Lane;
 use self::meters::Meters;
 use self::producer::{Generation, QUEUE_BYTES_MAX, Ticket};
+use self::reply::{Group, Reply};
 use self::slot::Slot;
 use crate::record::{AppendError, Appended, Record};
 use crate::settings::LogSettings;
@@ -41,11 +45,16 @@ pub struct EventLog {
     inner: Arc<Inner>,
 }
 
-type Answer = Result<Appended, AppendError>;
-
 struct Pending {
     record: Record,
     ticket: Ticket,
+}
+
+/// What of a batch goes to one lane: each record with its index in the batch and its weight.
+#[derive(Default)]
+struct Part {
+    indices: Vec<usize>,
+    records: Vec<(usize, Record)>,
 }
 
 struct Address {
@@ -84,40 +93,70 @@ impl EventLog {
     ///
     /// Once this has been polled the record is on its way, also if the caller stops waiting.
     pub async fn append(&self, record: Record) -> Result<Appended, AppendError> {
-        let (pending, answer) = self.inner.ticket(record)?;
-        let since = pending.ticket.since;
-        let lane = pending.ticket.lane;
-        if let Some(batch) = self.inner.lanes[lane].admit([pending]) {
-            self.inner.drive(lane, batch);
+        let weight = self.inner.enter(&record)?;
+        let (sender, answer) = oneshot::channel();
+        let since = Instant::now();
+        let lane = self.inner.lane_of(&record);
+        let ticket = Ticket { lane, weight, since, reply: Reply::One(sender) };
+        self.inner.admit(lane, [Pending { record, ticket }]);
+        // librdkafka looks for timeouts once a second and a record may have waited in its lane, so its own
+        // report can come late.
+        match tokio::time::timeout_at((since + self.inner.ack_timeout).into(), answer).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) | Err(_) => Err(AppendError::NotAcknowledged),
         }
-        self.inner.wait(answer, since).await
     }
 
     /// Appends records together; each has its own answer, in the order given. Those of one key keep
     /// their order in the log.
     pub async fn append_all(&self, records: Vec<Record>) -> Vec<Result<Appended, AppendError>> {
+        let mut outcomes = vec![Err(AppendError::NotAcknowledged); records.len()];
+        let settled = |indices: &[usize], settled: Vec<_>| {
+            for (index, outcome) in indices.iter().zip(settled) {
+                outcomes[*index] = outcome;
+            }
+        };
+        self.append_by_partition(records, settled).await;
+        outcomes
+    }
+
+    /// Appends records together and says of each partition's part what became of it, as soon as that is known: by the
+    /// records' indices among those given, in their order, and the outcome of each. Those of one key keep their order
+    /// in the log.
+    pub async fn append_by_partition(
+        &self,
+        records: Vec<Record>,
+        mut settled: impl FnMut(&[usize], Vec<Result<Appended, AppendError>>),
+    ) {
         let since = Instant::now();
-        let mut lanes: BTreeMap<usize, Vec<Pending>> = BTreeMap::new();
-        let mut answers = Vec::with_capacity(records.len());
-        for record in records {
-            answers.push(self.inner.ticket(record).map(|(pending, answer)| {
-                lanes.entry(pending.ticket.lane).or_default().push(pending);
-                answer
-            }));
-        }
-        for (lane, pending) in lanes {
-            if let Some(batch) = self.inner.lanes[lane].admit(pending) {
-                self.inner.drive(lane, batch);
+        let mut parts: BTreeMap<usize, Part> = BTreeMap::new();
+        for (index, record) in records.into_iter().enumerate() {
+            match self.inner.enter(&record) {
+                Ok(weight) => {
+                    let part = parts.entry(self.inner.lane_of(&record)).or_default();
+                    part.indices.push(index);
+                    part.records.push((weight, record));
+                }
+                Err(error) => settled(&[index], vec![Err(error)]),
             }
         }
-        let mut outcomes = Vec::with_capacity(answers.len());
-        for answer in answers {
-            outcomes.push(match answer {
-                Ok(answer) => self.inner.wait(answer, since).await,
-                Err(error) => Err(error),
+        let mut waiting = FuturesUnordered::new();
+        for (lane, Part { indices, records }) in parts {
+            let (group, answer) = Group::new(records.len());
+            let pending = records.into_iter().enumerate().map(|(place, (weight, record))| {
+                let reply = Reply::Part { group: Arc::clone(&group), place };
+                Pending { record, ticket: Ticket { lane, weight, since, reply } }
+            });
+            self.inner.admit(lane, pending);
+            waiting.push(async move {
+                // That it is whole is all that is told; what isn't by the deadline may still arrive.
+                let _ = tokio::time::timeout_at((since + self.inner.ack_timeout).into(), answer).await;
+                (indices, group.outcomes())
             });
         }
-        outcomes
+        while let Some((indices, outcomes)) = waiting.next().await {
+            settled(&indices, outcomes);
+        }
     }
 
     /// Waits until nothing is in flight, for at most `patience`; says whether that came to be.
@@ -179,8 +218,8 @@ impl Inner {
         }
     }
 
-    /// Lets a record in, if there is room.
-    fn ticket(&self, record: Record) -> Result<(Pending, oneshot::Receiver<Answer>), AppendError> {
+    /// Lets a record in, if there is room; says what it weighs.
+    fn enter(&self, record: &Record) -> Result<usize, AppendError> {
         let weight = record.weight();
         let count = self.in_flight.fetch_add(1, Ordering::Relaxed);
         let bytes = self.weight.fetch_add(weight, Ordering::Relaxed);
@@ -190,9 +229,14 @@ impl Inner {
             return Err(AppendError::QueueFull);
         }
         self.meters.in_flight(count + 1);
-        let (sender, answer) = oneshot::channel();
-        let ticket = Ticket { lane: self.lane_of(&record), weight, since: Instant::now(), answer: sender };
-        Ok((Pending { record, ticket }, answer))
+        Ok(weight)
+    }
+
+    /// Puts records that were let in into their lane, and sends what may go out.
+    fn admit(&self, lane: usize, pending: impl IntoIterator<Item = Pending>) {
+        if let Some(batch) = self.lanes[lane].admit(pending) {
+            self.drive(lane, batch);
+        }
     }
 
     fn lane_of(&self, record: &Record) -> usize {
@@ -204,23 +248,14 @@ impl Inner {
         first + partition
     }
 
-    async fn wait(&self, answer: oneshot::Receiver<Answer>, since: Instant) -> Answer {
-        // librdkafka looks for timeouts once a second and a record may have waited in its lane, so its own
-        // report can come late.
-        match tokio::time::timeout_at((since + self.ack_timeout).into(), answer).await {
-            Ok(Ok(outcome)) => outcome,
-            Ok(Err(_)) | Err(_) => Err(AppendError::NotAcknowledged),
-        }
-    }
-
     /// Sends a lane's batch, and the next ones for as long as nothing of them is in flight.
     fn drive(&self, lane: usize, mut batch: Vec<Pending>) {
         loop {
-            let generation = self.slot.current();
+            let (generation, now) = (self.slot.current(), Instant::now());
             // A batch never changes producers: a record of it that the old one has in flight could be
             // overtaken by one that the new one sends.
             let failed =
-                batch.into_iter().filter_map(|pending| self.send(generation.as_deref(), pending).err()).count();
+                batch.into_iter().filter_map(|pending| self.send(generation.as_deref(), pending, now).err()).count();
             if failed == 0 {
                 return;
             }
@@ -231,12 +266,12 @@ impl Inner {
         }
     }
 
-    fn send(&self, generation: Option<&Generation>, pending: Pending) -> Result<(), AppendError> {
+    fn send(&self, generation: Option<&Generation>, pending: Pending, now: Instant) -> Result<(), AppendError> {
         let Pending { record, ticket } = pending;
         let address = &self.addresses[ticket.lane];
         let sent = match generation {
             // Its sender was told already that it isn't acknowledged.
-            _ if ticket.since.elapsed() >= self.ack_timeout => Err((ticket, AppendError::NotAcknowledged)),
+            _ if now.duration_since(ticket.since) >= self.ack_timeout => Err((ticket, AppendError::NotAcknowledged)),
             Some(generation) => generation.send(&address.name, address.partition, &record, ticket),
             None => Err((ticket, AppendError::Unavailable)),
         };
@@ -257,7 +292,7 @@ impl Inner {
     }
 
     /// A delivery report came.
-    fn delivered(&self, ticket: Ticket, outcome: Answer) {
+    fn delivered(&self, ticket: Ticket, outcome: Result<Appended, AppendError>) {
         let lane = ticket.lane;
         self.finish(ticket, outcome);
         if let Some(batch) = self.lanes[lane].settle(1) {
@@ -265,13 +300,12 @@ impl Inner {
         }
     }
 
-    fn finish(&self, ticket: Ticket, outcome: Answer) {
+    fn finish(&self, ticket: Ticket, outcome: Result<Appended, AppendError>) {
         match outcome {
             Ok(_) => self.meters.appended(self.addresses[ticket.lane].topic, ticket.since.elapsed()),
             Err(error) => self.meters.failed(error),
         }
-        // Whoever asked may have stopped waiting.
-        let _ = ticket.answer.send(outcome);
+        ticket.reply.send(outcome);
         self.leave(ticket.weight);
     }
 

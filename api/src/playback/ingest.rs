@@ -5,12 +5,12 @@ use pulsegate_domain::account::Verdict;
 use pulsegate_domain::catalog::Catalog;
 use pulsegate_domain::event::{ClickstreamEvent, PlaybackEvent, Question};
 use pulsegate_domain::ids::SessionId;
-use pulsegate_projections::hot_view::AsOf;
+use pulsegate_projections::hot_view::{Acknowledged, AsOf};
 use pulsegate_write_side::envelope::{self, Origin};
 use pulsegate_write_side::rejected::Rejected;
 use pulsegate_write_side::request::{Batch, ClickstreamRequest, HeartbeatRequest, INVALID, ItemError, SignalRequest};
 use pulsegate_write_side::stamp::{self, Known};
-use pulsegate_write_side::{AppendError, Record};
+use pulsegate_write_side::{AppendError, Appended, Record};
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -124,24 +124,32 @@ impl Playback {
         outgoing: Vec<Outgoing>,
         mut outcome: BatchOutcome,
     ) -> Result<BatchOutcome, CommandError> {
-        let (kept, records): (Vec<_>, Vec<_>) =
+        let (mut kept, records): (Vec<_>, Vec<_>) =
             outgoing.into_iter().map(|Outgoing { index, record, own }| ((index, own), record)).unzip();
         let mut last_error: Option<AppendError> = None;
-        for ((index, own), appended) in kept.into_iter().zip(self.inner.log.append_all(records).await) {
-            match appended {
-                Ok(appended) => {
-                    outcome.accepted += 1;
-                    if let Some((id, event)) = own {
-                        self.fold_own(id, event, &appended);
+        let settled = |places: &[usize], appended: Vec<Result<Appended, AppendError>>| {
+            let mut partition = None;
+            let mut acknowledged = Vec::with_capacity(places.len());
+            for (place, appended) in places.iter().zip(appended) {
+                let (index, own) = &mut kept[*place];
+                match appended {
+                    Ok(Appended { partition: of, offset, at: stamp }) => {
+                        outcome.accepted += 1;
+                        partition = Some(of);
+                        acknowledged.extend(own.take().map(|(id, event)| Acknowledged { id, event, offset, stamp }));
+                    }
+                    Err(error) => {
+                        outcome.rejected.push(ItemRejected::new(*index, &CommandError::from(error)));
+                        last_error = Some(error);
                     }
                 }
-                Err(error) => {
-                    let answer = CommandError::from(error);
-                    outcome.rejected.push(ItemRejected::new(index, &answer));
-                    last_error = Some(error);
-                }
             }
-        }
+            // Before the log brings them back, which would cost reading them once more.
+            if let Some(partition) = partition.filter(|_| !acknowledged.is_empty()) {
+                self.inner.view.acknowledged(partition, acknowledged);
+            }
+        };
+        self.inner.log.append_by_partition(records, settled).await;
         match last_error {
             Some(error) if outcome.accepted == 0 => match CommandError::from(error) {
                 // A record that is too large stays so; only what may be sent again fails the whole batch.

@@ -7,24 +7,34 @@ use axum::response::{IntoResponse as _, Response};
 use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE, HeaderName};
 use pulsegate_projections::clickstream::{CountsQuestion, Resolution};
 use pulsegate_projections::concurrency;
-use pulsegate_projections::licensing::Question;
+use pulsegate_projections::licensing::{MostBy, Question, UsageBy, UsageQuestion};
 use pulsegate_projections::live::AsOf;
 use pulsegate_projections::period::Period;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::answer;
-use crate::extract::{Text, query};
+use crate::extract::{Limit, Text, query};
 use crate::problem::Problem;
 use crate::schema;
-use crate::schema::reports::{ClickstreamReport, ConcurrencyReport, LicensingReport};
+use crate::schema::reports::{ClickstreamReport, ConcurrencyReport, LicensingReport, UsageReport};
 use crate::state::ApiState;
 
+/// Most of what streams are apart by, where only the highest are asked for.
+const TOP_MAX: u32 = 100;
+/// Most rows of usage.
+const USAGE_MAX: u32 = 10_000;
+/// Rows of usage, where nothing is said.
+const USAGE: u32 = 1_000;
 /// Tells a table, which has no room for it, what its rows are as of.
 pub(super) const AS_OF: HeaderName = HeaderName::from_static("pulsegate-as-of");
 
 pub(super) fn routes() -> OpenApiRouter<ApiState> {
-    OpenApiRouter::new().routes(routes!(licensing)).routes(routes!(clickstream)).routes(routes!(concurrency))
+    OpenApiRouter::new()
+        .routes(routes!(licensing))
+        .routes(routes!(usage))
+        .routes(routes!(clickstream))
+        .routes(routes!(concurrency))
 }
 
 /// Report what is owed for
@@ -54,6 +64,45 @@ async fn licensing(State(api): State<ApiState>, RawQuery(raw): RawQuery) -> Resu
     Ok(match format {
         Format::Json => answer::ok(&report),
         Format::Csv => csv(report.to_csv(), "licensing", &report.period, &report.as_of),
+    })
+}
+
+/// Report what was watched
+///
+/// The figures of a statement, whoever is owed: by day, title, territory or class of device. `total` is over everything that
+/// was asked for, also beyond the rows; an account that watched two titles is one account of both.
+#[utoipa::path(
+    get, path = "/v1/reports/usage", tag = "reports",
+    params(
+        ("period" = String, Query, description = "A month, a quarter, a day or days, UTC, as for a statement."),
+        ("by" = Option<schema::reports::UsageBy>, Query, description = "`day` where absent."),
+        ("title" = Option<String>, Query, description = "Only of it."),
+        ("territory" = Option<String>, Query, description = "Only there."),
+        ("device_class" = Option<schema::DeviceClass>, Query, description = "Only on such."),
+        ("sort" = Option<schema::reports::MostBy>, Query,
+         description = "Which figure's largest come first, except of days; `watched_ms` where absent."),
+        ("limit" = Option<u32>, Query, description = "1-10000; 1000 where absent."),
+        ("format" = Option<schema::reports::Format>, Query, description = "`json` where absent."),
+    ),
+    responses((status = 200, description = "The report. As `csv` its rows, and `pulsegate-as-of` says the rest.",
+               content((UsageReport = "application/json"), (String = "text/csv"))))
+)]
+async fn usage(State(api): State<ApiState>, RawQuery(raw): RawQuery) -> Result<Response, Problem> {
+    let raw = raw.as_deref();
+    let question = UsageQuestion {
+        period: period(raw)?,
+        by: query(raw, "by")?.unwrap_or(UsageBy::Day),
+        title: query(raw, "title")?,
+        territory: query(raw, "territory")?,
+        device_class: query(raw, "device_class")?,
+        most_by: query::<MostBy>(raw, "sort")?.unwrap_or_default(),
+        limit: query::<Limit<USAGE_MAX>>(raw, "limit")?.map_or(USAGE, |Limit(limit)| limit),
+    };
+    let format = query(raw, "format")?.unwrap_or(Format::Json);
+    let report = api.reads().usage(&question, api.playback().catalog()).await?;
+    Ok(match format {
+        Format::Json => answer::ok(&report),
+        Format::Csv => csv(report.to_csv(), "usage", &report.period, &report.as_of),
     })
 }
 
@@ -96,6 +145,11 @@ async fn clickstream(State(api): State<ApiState>, RawQuery(raw): RawQuery) -> Re
         ("by" = Option<schema::reports::Resolution>, Query,
          description = "`hour` for a day and `day` for more where absent."),
         ("per" = Option<schema::reports::Per>, Query, description = "`everything` where absent."),
+        ("title" = Option<String>, Query, description = "Only streams of it."),
+        ("territory" = Option<String>, Query, description = "Only streams there."),
+        ("device_class" = Option<schema::DeviceClass>, Query, description = "Only streams on such."),
+        ("top" = Option<u32>, Query,
+         description = "1-100: of what they are apart by, only so many with the highest peaks; all where absent."),
         ("format" = Option<schema::reports::Format>, Query, description = "`json` where absent."),
     ),
     responses((status = 200, description = "The report. As `csv` its streams, and `pulsegate-as-of` says the rest.",
@@ -106,7 +160,15 @@ async fn concurrency(State(api): State<ApiState>, RawQuery(raw): RawQuery) -> Re
     let period = period(raw)?;
     let by = query(raw, "by")?.unwrap_or_else(|| Resolution::of(&period));
     let format = query(raw, "format")?.unwrap_or(Format::Json);
-    let question = concurrency::Question { period, by, per: query(raw, "per")?.unwrap_or_default() };
+    let question = concurrency::Question {
+        period,
+        by,
+        per: query(raw, "per")?.unwrap_or_default(),
+        title: query(raw, "title")?,
+        territory: query(raw, "territory")?,
+        device_class: query(raw, "device_class")?,
+        top: query::<Limit<TOP_MAX>>(raw, "top")?.map(|Limit(top)| top),
+    };
     let report = api.reads().concurrency(&question).await?;
     Ok(match format {
         Format::Json => answer::ok(&report),

@@ -2,7 +2,10 @@
 
 use axum::extract::State;
 use axum::response::Response;
+use pulsegate_domain::event::RightsHolderRegistered;
 use pulsegate_write_side::request::parse_rights_holder;
+use serde::Serialize;
+use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -13,8 +16,31 @@ use crate::schema;
 use crate::schema::catalog::{RightsHolder, RightsHolderBody};
 use crate::state::ApiState;
 
+/// Most rights holders that one list tells.
+const LISTED_MAX: usize = 1_000;
+
 pub(super) fn routes() -> OpenApiRouter<ApiState> {
-    OpenApiRouter::new().routes(routes!(put, get))
+    OpenApiRouter::new().routes(routes!(list)).routes(routes!(put, get))
+}
+
+/// Rights holders in a list.
+#[derive(Serialize, ToSchema)]
+struct RightsHolders {
+    #[schema(value_type = Vec<RightsHolder>)]
+    rights_holders: Vec<RightsHolderRegistered>,
+}
+
+/// List rights holders
+#[utoipa::path(
+    get, path = "/v1/rights-holders", tag = "catalog",
+    responses((status = 200, description = "The first 1 000, in the order of their ids.", body = RightsHolders))
+)]
+async fn list(State(api): State<ApiState>) -> Result<Response, Problem> {
+    let mut rights_holders: Vec<_> =
+        api.playback().catalog().read(|catalog| catalog.rights_holders().cloned().collect());
+    rights_holders.sort_by(|a, b| a.rights_holder_id.cmp(&b.rights_holder_id));
+    rights_holders.truncate(LISTED_MAX);
+    Ok(answer::ok(&RightsHolders { rights_holders }))
 }
 
 /// Read a rights holder

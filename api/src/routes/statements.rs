@@ -86,21 +86,32 @@ async fn get(State(api): State<ApiState>, ids: PathIds, RawQuery(raw): RawQuery)
     let about = about(&ids, query(raw, "rights_holder")?)?;
     let format = query(raw, "format")?.unwrap_or(Format::Json);
     let revision: Option<u32> = query(raw, "revision")?;
-    let (head, rows) = match query(raw, "rows")?.unwrap_or(WhichRows::All) {
-        WhichRows::All => api.reads().statement(&about, revision, api.playback().catalog()).await?,
+    let which = query(raw, "rows")?.unwrap_or(WhichRows::All);
+    let (head, rows) = of_which(&api, &about, revision, which).await?;
+    streamed(&about, head, rows, format)
+}
+
+/// A statement, or what one revision of it added.
+pub(super) async fn of_which(
+    api: &ApiState,
+    about: &About,
+    revision: Option<u32>,
+    which: WhichRows,
+) -> Result<(Head, Rows), Problem> {
+    match which {
+        WhichRows::All => api.reads().statement(about, revision, api.playback().catalog()).await,
         WhichRows::Added => {
             let wanted = revision.filter(|revision| *revision > 0);
             let wanted =
                 wanted.ok_or_else(|| Problem::invalid_field("/revision", "must be 1 or more with rows=added"))?;
-            api.reads().statement_added(&about, wanted).await?
+            api.reads().statement_added(about, wanted).await
         }
-    };
-    streamed(&about, head, rows, format)
+    }
 }
 
 /// Which rows of a statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum WhichRows {
+pub(super) enum WhichRows {
     All,
     Added,
 }
@@ -117,7 +128,10 @@ impl std::str::FromStr for WhichRows {
     }
 }
 
-fn about(ids: &PathIds, rights_holder: Option<pulsegate_domain::ids::RightsHolderId>) -> Result<About, Problem> {
+pub(super) fn about(
+    ids: &PathIds,
+    rights_holder: Option<pulsegate_domain::ids::RightsHolderId>,
+) -> Result<About, Problem> {
     Ok(About { period: ids.parsed("period", "/period")?, rights_holder })
 }
 

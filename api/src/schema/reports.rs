@@ -97,6 +97,67 @@ pub(crate) struct LicensingTotalsOfPlays {
     distinct_accounts: i64,
 }
 
+/// By what usage is told apart.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+pub(crate) enum UsageBy {
+    Day,
+    Title,
+    Territory,
+    DeviceClass,
+}
+
+/// Which figure says what is most.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+pub(crate) enum MostBy {
+    WatchedMs,
+    Plays,
+    DistinctAccounts,
+}
+
+/// What was watched in a period.
+#[derive(ToSchema)]
+pub(crate) struct UsageReport {
+    period: String,
+    by: UsageBy,
+    /// Days in their order, all else with the most first.
+    rows: Vec<UsageRow>,
+    /// How many rows there are, of which `rows` may be the first.
+    rows_in_all: i64,
+    total: UsageFigures,
+    as_of: Vec<ReportAsOf>,
+}
+
+/// What was watched of something.
+#[derive(ToSchema)]
+pub(crate) struct UsageRow {
+    /// Which day, title, territory or class of device.
+    of: String,
+    /// A title's name, where the catalog has one.
+    #[schema(required = true)]
+    name: Option<String>,
+    #[serde(flatten)]
+    figures: UsageFigures,
+}
+
+/// How much was watched.
+#[derive(ToSchema)]
+pub(crate) struct UsageFigures {
+    /// Sessions that began to play.
+    plays: i64,
+    watched_ms: i64,
+    /// The part of it that arrived late.
+    aged_ms: i64,
+    /// Content that its session had not seen before.
+    content_ms: i64,
+    /// Accounts that watched or began to play.
+    distinct_accounts: i64,
+    /// How much of the title a play saw, on average; null where it is not of one title with a length.
+    #[schema(required = true)]
+    completion_per_mille: Option<i64>,
+}
+
 /// How many clickstream events there were in a period.
 #[derive(ToSchema)]
 pub(crate) struct ClickstreamReport {

@@ -174,6 +174,49 @@ pub(crate) struct StatementRow {
     amount: Option<String>,
 }
 
+/// Which rows of a statement come first.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+pub(crate) enum Largest {
+    Amount,
+    WatchedMs,
+    Plays,
+}
+
+/// A part of a statement.
+#[derive(ToSchema)]
+pub(crate) struct StatementPage {
+    statement: StatementHead,
+    /// The largest of the chosen rows.
+    rows: Vec<StatementRow>,
+    /// How many were chosen.
+    rows_in_all: usize,
+    totals: StatementRowTotals,
+    /// What is due under all contracts of the statement, guarantees and shares with it, by currency: decimals as strings.
+    due: std::collections::BTreeMap<String, String>,
+    /// Where anything of the statement was watched, chosen or not.
+    territories: Vec<String>,
+    /// What the catalog calls the titles of these rows and the rights holders of the statement, by their ids.
+    names: std::collections::BTreeMap<String, String>,
+}
+
+/// Sums over the chosen rows: what two contracts are in force for counts under each. What can't be summed, such as
+/// accounts, isn't here.
+#[derive(ToSchema)]
+pub(crate) struct StatementRowTotals {
+    plays: i64,
+    qualified_views: i64,
+    views: i64,
+    watched_ms: i64,
+    aged_ms: i64,
+    content_ms: i64,
+    blocked_attempts: i64,
+    outside_window_ms: i64,
+    outside_territory_ms: i64,
+    /// What is due for the rows themselves, each rounded, by currency: decimals as strings.
+    amounts: std::collections::BTreeMap<String, String>,
+}
+
 /// A session behind a figure: what of it falls there.
 #[derive(ToSchema)]
 pub(crate) struct SessionBehind {

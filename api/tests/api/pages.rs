@@ -12,7 +12,7 @@ async fn get_with(path: &str, headers: &[(&str, &str)]) -> Answer {
 
 #[tokio::test]
 async fn each_page_is_served_under_a_policy_of_its_own_files() {
-    for path in ["/", "/player", "/projections", "/docs"] {
+    for path in ["/", "/overview", "/titles", "/licensing", "/concurrency", "/player", "/projections", "/docs"] {
         let page = get(path).await;
         assert_eq!((page.status, page.header("content-type")), (StatusCode::OK, "text/html; charset=utf-8"), "{path}");
         let policy = page.header("content-security-policy");

@@ -1,6 +1,7 @@
 //! Reports and events over read models that were really folded, and a catalog that was really read.
 
 use std::panic::{AssertUnwindSafe, resume_unwind};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -8,8 +9,10 @@ use axum::body::Body;
 use futures_util::FutureExt as _;
 use http::{Request, StatusCode};
 use pulsegate_api::ApiSettings;
+use pulsegate_domain::policy::PolicySet;
 use pulsegate_domain::time::Timestamp;
 use pulsegate_domain::topic::{Topic, TopicNames};
+use pulsegate_projections::active_sessions::{ActiveSessions, FixedPolicies};
 use pulsegate_projections::clickstream::Clickstream;
 use pulsegate_projections::licensing::Licensing;
 use pulsegate_projections::runner::{Projection, Record, Source, Worker};
@@ -170,6 +173,77 @@ async fn a_licensing_report_is_answered_as_json_and_as_a_table() {
             );
             let other = get(router, "/v1/reports/licensing?period=2026-10&rights_holder=ada").await.json();
             assert_eq!((&other["rows"], &other["totals"]["of_plays"]["plays"]), (&json!([]), &json!(0)));
+        })
+        .await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_watched_is_told_apart_and_named() {
+    on_a_database(async |pool| {
+        fold(Licensing, pool, Topic::Playback, watched()).await;
+        with_a_catalog(pool, async |router| {
+            let days = get(router, "/v1/reports/usage?period=2026-10-01--2026-11-30").await;
+            assert_eq!(days.status, StatusCode::OK, "{:?}", days.body);
+            let figures = |plays: i64, watched_ms: i64| {
+                json!({"plays": plays, "watched_ms": watched_ms, "aged_ms": 0, "content_ms": watched_ms,
+                       "distinct_accounts": 1, "completion_per_mille": null})
+            };
+            let day = |of: &str, figures: serde_json::Value| {
+                let mut row = figures;
+                (row["of"], row["name"]) = (json!(of), json!(null));
+                row
+            };
+            let report = json!({
+                "period": "2026-10-01--2026-11-30", "by": "day",
+                "rows": [day("2026-10-31", figures(1, 20_000)), day("2026-11-01", figures(0, 40_000))],
+                "rows_in_all": 2, "total": figures(1, 60_000),
+                "as_of": [{"topic": "playback", "partition": 0, "offset": 6}]
+            });
+            assert_eq!(days.json(), report);
+
+            let titles = get(router, "/v1/reports/usage?period=2026-10&by=title&limit=1").await.json();
+            assert_eq!((&titles["rows"][0]["of"], &titles["rows"][0]["name"]), (&json!("film"), &json!("Film")));
+            assert_eq!(titles["as_of"][0], json!({"topic": "catalog", "partition": 0, "offset": 1}));
+            let table = get(router, "/v1/reports/usage?period=2026-10&by=territory&format=csv").await;
+            assert_eq!(table.header("content-disposition"), "attachment; filename=\"usage-2026-10.csv\"");
+            assert_eq!(
+                table.body,
+                "period,territory,name,plays,watched_ms,aged_ms,content_ms,distinct_accounts,completion_per_mille\r\n\
+                 2026-10,DE,,1,20000,0,20000,1,\r\n"
+            );
+            let elsewhere = get(router, "/v1/reports/usage?period=2026-10&territory=FR&device_class=tv").await.json();
+            assert_eq!((&elsewhere["rows"], &elsewhere["total"]["plays"]), (&json!([]), &json!(0)));
+            let wrong = get(router, "/v1/reports/usage?period=2026-10&by=week").await;
+            assert_eq!(wrong.problem("invalid")["errors"][0]["pointer"], "/by");
+        })
+        .await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_of_a_statement_is_summed_and_named() {
+    on_a_database(async |pool| {
+        fold(Licensing, pool, Topic::Playback, watched()).await;
+        let policies = Arc::new(FixedPolicies::new(PolicySet::default()));
+        fold(ActiveSessions::new(policies), pool, Topic::Playback, watched()).await;
+        with_a_catalog(pool, async |router| {
+            let part = get(router, "/v1/statements/2026-11/rows?rights_holder=orvessa&territory=DE").await;
+            assert_eq!(part.status, StatusCode::OK, "{:?}", part.body);
+            let part = part.json();
+            assert_eq!((&part["rows_in_all"], &part["rows"][0]["contract_id"]), (&json!(1), &json!("c-1")));
+            assert_eq!((&part["totals"]["watched_ms"], &part["totals"]["amounts"]), (&json!(40_000), &json!({})));
+            assert_eq!((&part["territories"], &part["due"]), (&json!(["DE"]), &json!({})));
+            assert_eq!(part["names"], json!({"film": "Film"}));
+            assert_eq!(part["statement"]["contracts"][0]["version"], 1);
+            let nothing = get(router, "/v1/statements/2026-11/rows?device_class=tv").await.json();
+            assert_eq!((&nothing["rows"], &nothing["territories"]), (&json!([]), &json!(["DE"])));
+            let wrong = get(router, "/v1/statements/2026-11/rows?sort=title").await;
+            assert_eq!(wrong.problem("invalid")["errors"][0]["pointer"], "/sort");
+            get(router, "/v1/statements/2026-11/rows?revision=3").await.problem("not-found");
+            assert_eq!(get(router, "/v1/rights-holders").await.json(), json!({"rights_holders": []}));
         })
         .await;
     })

@@ -257,7 +257,7 @@ def work(roles, query):
     roles.ask("GET", "/v1/projections")
     roles.ask("GET", "/v1/provisional")
     wait("the session in the read model", lambda: query("select count(*) from active_sessions.sessions") != "0")
-    for build, topic in (("licensing_v2", "playback"), ("clickstream_v2", "clickstream")):
+    for build, topic in (("licensing_v3", "playback"), ("clickstream_v2", "clickstream")):
         behind = f"select sum(next_offset) > 0 from pulsegate.projection_offsets where build = '{build}' and topic = '{topic}'"
         wait(f"{build} folds {topic}", lambda behind=behind: query(behind) == "t")
     roles.ask("GET", f"/v1/accounts/a1/sessions/{session}/watch-time")

@@ -82,18 +82,17 @@ async fn hold(pool: &PgPool, builds: [&str; 2], wait: Duration) -> Result<(), sq
     let mut tx = pool.begin().await?;
     // A batch that is under way is waited for, but not for ever.
     sqlx::query("set local lock_timeout = '30s'").execute(&mut *tx).await?;
-    for (build, other) in [(builds[0], builds[1]), (builds[1], builds[0])] {
-        sqlx::query(
-            "insert into pulsegate.projection_offsets (build, topic, partition, next_offset, clock_ms)
-             select $1, topic, partition, 0, (-9223372036854775808) from pulsegate.projection_offsets
-             where build = $2 order by topic, partition
-             on conflict do nothing",
-        )
-        .bind(build)
-        .bind(other)
-        .execute(&mut *tx)
-        .await?;
-    }
+    sqlx::query(
+        "insert into pulsegate.projection_offsets (build, topic, partition, next_offset, clock_ms)
+         select build, topic, partition, 0, (-9223372036854775808)
+         from unnest($1::text[]) as both_of (build),
+              (select distinct topic, partition from pulsegate.projection_offsets where build = any($1)) as of_either
+         order by build, topic, partition
+         on conflict do nothing",
+    )
+    .bind(&builds[..])
+    .execute(&mut *tx)
+    .await?;
     // With every row locked, none of them moves while it is said how far they may.
     sqlx::query(
         "select from pulsegate.projection_offsets where build = any($1) order by build, topic, partition for update",

@@ -25,37 +25,34 @@ pub(crate) async fn index(build: &Build, tx: &mut PgTransaction<'_>) -> Result<(
 /// Lets the views, whose names stay the same, show this build.
 ///
 /// A view is replaced rather than made anew where its columns stay the same, so that statements that were
-/// prepared for it stay valid.
+/// prepared for it stay valid. One question and one answer: readers wait from the first view's lock on.
 pub(crate) async fn point_views(build: &Build, tx: &mut PgTransaction<'_>) -> Result<(), sqlx::Error> {
     let name = build.registered().name;
-    sqlx::raw_sql(AssertSqlSafe(format!("create schema if not exists {name}"))).execute(&mut **tx).await?;
-    for table in build.registered().tables {
-        let shown = format!("{name}.{table}");
-        let kept = format!("{build}.{table}");
-        let is_kept: bool =
-            sqlx::query_scalar("select to_regclass($1) is not null").bind(&kept).fetch_one(&mut **tx).await?;
-        if !is_kept {
-            // A build of another version, which had no such table yet.
-            sqlx::raw_sql(AssertSqlSafe(format!("drop view if exists {shown}"))).execute(&mut **tx).await?;
-            continue;
+    // Of each table whether this build has it (one of another version may not), and whether its view has its columns.
+    let standing = sqlx::query_as::<_, (bool, bool)>(
+        "select to_regclass(kept) is not null, coalesce(of_view.list = of_table.list, false)
+         from unnest($1::text[], $2::text[]) with ordinality as table_of (shown, kept, place),
+              lateral (select array_agg((attname, atttypid, atttypmod)::text order by attnum) as list from pg_attribute
+                       where attrelid = to_regclass(shown) and attnum > 0 and not attisdropped) as of_view,
+              lateral (select array_agg((attname, atttypid, atttypmod)::text order by attnum) as list from pg_attribute
+                       where attrelid = to_regclass(kept) and attnum > 0 and not attisdropped) as of_table
+         order by place",
+    )
+    .bind(build.registered().tables.iter().map(|table| format!("{name}.{table}")).collect::<Vec<_>>())
+    .bind(build.registered().tables.iter().map(|table| format!("{build}.{table}")).collect::<Vec<_>>())
+    .fetch_all(&mut **tx)
+    .await?;
+    let mut ddl = format!("create schema if not exists {name};");
+    for (table, (is_kept, is_same)) in build.registered().tables.iter().zip(standing) {
+        if !is_same {
+            ddl += &format!(" drop view if exists {name}.{table};");
         }
-        let same = sqlx::query_scalar::<_, bool>(
-            "with columns as (
-               select attrelid, array_agg((attname, atttypid, atttypmod)::text order by attnum) as list
-               from pg_attribute
-               where attrelid in (to_regclass($1), to_regclass($2)) and attnum > 0 and not attisdropped
-               group by attrelid)
-             select count(*) = 2 and count(distinct list) = 1 from columns",
-        )
-        .bind(&shown)
-        .bind(&kept)
-        .fetch_one(&mut **tx)
-        .await?;
-        let begin = if same { "create or replace" } else { "create" };
-        let drop = if same { String::new() } else { format!("drop view if exists {shown};") };
-        let point = format!("{drop} {begin} view {shown} as select * from {kept};");
-        sqlx::raw_sql(AssertSqlSafe(point)).execute(&mut **tx).await?;
+        if is_kept {
+            let replace = if is_same { " or replace" } else { "" };
+            ddl += &format!(" create{replace} view {name}.{table} as select * from {build}.{table};");
+        }
     }
+    sqlx::raw_sql(AssertSqlSafe(ddl)).execute(&mut **tx).await?;
     Ok(())
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use pulsegate_domain::account::{Account, Applied, Decision, Observe, Place, UnknownPolicy, key_matches};
 use pulsegate_domain::event::{self, PlaybackEvent};
 use pulsegate_domain::ids::AccountId;
-use pulsegate_domain::policy::PolicySet;
+use pulsegate_domain::policy::{PolicyRef, PolicySet};
 use pulsegate_domain::time::Timestamp;
 use tokio::sync::oneshot;
 use uuid::Uuid;
@@ -212,20 +212,29 @@ impl Shard {
         }
     }
 
-    /// Takes an event that this node has appended itself, as soon as the broker says where it stands: it is
-    /// folded at once if everything before it was, else when it was. The log brings it once more, and is the
-    /// only one to bring what others appended.
-    pub(super) fn acknowledged(&self, own: Acknowledged, policies: &PolicySet, live: &live::Counters) {
+    /// Takes events that this node has appended itself, in the order of their offsets, as soon as the broker says where
+    /// they stand: each is folded at once if everything before it was, else when it was. The log brings them once more,
+    /// and is the only one to bring what others appended.
+    pub(super) fn acknowledged(
+        &self,
+        own: impl IntoIterator<Item = Acknowledged>,
+        policies: &PolicySet,
+        live: &live::Counters,
+    ) {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         if !self.is_folded() {
             return;
         }
-        let next_offset = self.next_offset();
-        // A view that is far behind has its memory for better things.
-        let is_near = own.offset - next_offset <= i64::try_from(EARLY_MAX).unwrap_or(i64::MAX);
-        if own.offset >= next_offset && is_near && state.early.len() < EARLY_MAX {
-            state.early.insert(own.offset, own);
-            self.fold_early(&mut state, policies, live);
+        for own in own {
+            let next_offset = self.next_offset();
+            // A view that is far behind has its memory for better things.
+            let is_near = own.offset - next_offset <= i64::try_from(EARLY_MAX).unwrap_or(i64::MAX);
+            if own.offset == next_offset && state.early.is_empty() && is_known(own.event.policy(), policies) {
+                self.fold_acknowledged(&mut state, &own, policies, live);
+            } else if own.offset >= next_offset && is_near && state.early.len() < EARLY_MAX {
+                state.early.insert(own.offset, own);
+                self.fold_early(&mut state, policies, live);
+            }
         }
     }
 
@@ -241,17 +250,21 @@ impl Shard {
                 continue;
             }
             // The log's reader waits for the catalog where it must; here nobody may.
-            if own.event.policy().is_some_and(|policy| policies.get(policy).is_none()) {
+            if !is_known(own.event.policy(), policies) {
                 return;
             }
-            let place = state.move_to(own.offset, own.stamp);
-            let mut id = Uuid::encode_buffer();
-            let id = own.id.hyphenated().encode_lower(&mut id);
-            if let Err(error) = self.apply(state, id, &own.event, place, policies, live) {
-                self.note_skipped(own.offset, &error.to_string());
-            }
-            self.count_folded(own.offset);
+            self.fold_acknowledged(state, &own, policies, live);
         }
+    }
+
+    fn fold_acknowledged(&self, state: &mut State, own: &Acknowledged, policies: &PolicySet, live: &live::Counters) {
+        let place = state.move_to(own.offset, own.stamp);
+        let mut id = Uuid::encode_buffer();
+        let id = own.id.hyphenated().encode_lower(&mut id);
+        if let Err(error) = self.apply(state, id, &own.event, place, policies, live) {
+            self.note_skipped(own.offset, &error.to_string());
+        }
+        self.count_folded(own.offset);
     }
 
     fn note_skipped(&self, offset: i64, error: &str) {
@@ -431,6 +444,10 @@ impl Shard {
     }
 }
 
+fn is_known(policy: Option<&PolicyRef>, policies: &PolicySet) -> bool {
+    policy.is_none_or(|policy| policies.get(policy).is_some())
+}
+
 struct Watcher<'a> {
     account: &'a AccountId,
     partition: i32,
@@ -471,7 +488,7 @@ mod tests {
         let (shard, policies, live) = (Shard::new(0), PolicySet::default(), live::Counters::default());
         shard.begin(Part::default());
         let acknowledge = |offset| {
-            shard.acknowledged(stop(offset), &policies, &live);
+            shard.acknowledged([stop(offset)], &policies, &live);
             (shard.next_offset(), shard.folded_total())
         };
         assert_eq!(acknowledge(1), (0, 0));
@@ -490,12 +507,12 @@ mod tests {
         shard.expect(Uuid::from_u128(9), tell);
         shard.leave();
         assert!(told.try_recv().is_err(), "who waits here is told nothing");
-        shard.acknowledged(stop(0), &policies, &live);
+        shard.acknowledged([stop(0)], &policies, &live);
         assert_eq!((shard.next_offset(), shard.folded_total(), shard.standing()), (0, 0, None));
         let part = Part { next_offset: 5, clock: Timestamp::from_millis(7), accounts: Vec::new() };
         shard.begin(part);
-        shard.acknowledged(stop(4), &policies, &live);
-        shard.acknowledged(stop(5), &policies, &live);
+        shard.acknowledged([stop(4)], &policies, &live);
+        shard.acknowledged([stop(5)], &policies, &live);
         assert_eq!((shard.next_offset(), shard.folded_total()), (6, 1));
         let standing = shard.standing().unwrap();
         assert_eq!((standing.state, standing.lag), (FoldState::Filling, 0));

@@ -13,40 +13,39 @@ impl Changes {
     pub(super) const fn none() -> Self {
         Self {
             new_sessions: Copy::new(
-                "copy sessions (partition, first_offset, account_id, session_id, title_id, territory, watched_ms, seen, state)
+                "copy sessions (partition, first_offset, account_id, session_id, title_id, territory, state)
                  from stdin (format binary)",
-                9,
+                7,
             ),
             new_facts: Copy::new(
                 "copy facts (partition, first_offset, place, account_id, title_id, day, territory, device_class,
-                             before_ms, watched_ms, aged_ms, content_ms, played, intervals)
+                             before_ms, watched_ms, aged_ms, content_ms, played, intervals, seen, state)
                  from stdin (format binary)",
-                14,
+                16,
             ),
             changed_sessions: Staged::new(
-                "create temporary table if not exists licensing_v2_changed_sessions
+                "create temporary table if not exists licensing_v3_changed_sessions
                    (partition int, first_offset bigint, account_id text, session_id uuid, title_id text,
-                    territory text, watched_ms bigint, seen int8multirange, state json)
+                    territory text, state json)
                  on commit delete rows",
-                "copy pg_temp.licensing_v2_changed_sessions from stdin (format binary)",
-                9,
-                "update sessions set title_id = changed.title_id, territory = changed.territory,
-                                     watched_ms = changed.watched_ms, seen = changed.seen, state = changed.state
-                 from pg_temp.licensing_v2_changed_sessions changed
+                "copy pg_temp.licensing_v3_changed_sessions from stdin (format binary)",
+                7,
+                "update sessions set title_id = changed.title_id, territory = changed.territory, state = changed.state
+                 from pg_temp.licensing_v3_changed_sessions changed
                  where sessions.partition = changed.partition and sessions.first_offset = changed.first_offset",
             ),
             changed_facts: Staged::new(
-                "create temporary table if not exists licensing_v2_changed_facts
+                "create temporary table if not exists licensing_v3_changed_facts
                    (partition int, first_offset bigint, place int, account_id text, title_id text, day date,
                     territory text, device_class text, before_ms bigint, watched_ms bigint, aged_ms bigint, content_ms bigint,
-                    played boolean, intervals int8multirange)
+                    played boolean, intervals int8multirange, seen int8multirange, state json)
                  on commit delete rows",
-                "copy pg_temp.licensing_v2_changed_facts from stdin (format binary)",
-                14,
+                "copy pg_temp.licensing_v3_changed_facts from stdin (format binary)",
+                16,
                 "update facts set watched_ms = changed.watched_ms, aged_ms = changed.aged_ms,
                                   content_ms = changed.content_ms, played = changed.played,
-                                  intervals = changed.intervals
-                 from pg_temp.licensing_v2_changed_facts changed
+                                  intervals = changed.intervals, seen = changed.seen, state = changed.state
+                 from pg_temp.licensing_v3_changed_facts changed
                  where facts.partition = changed.partition and facts.first_offset = changed.first_offset
                    and facts.place = changed.place",
             ),

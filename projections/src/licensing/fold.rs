@@ -92,35 +92,55 @@ impl Changes {
     /// isn't committed, memory is dropped.
     fn write(&mut self, partition: i32, first_offset: i64, key: &Key, kept: &mut Kept) {
         let in_tables = kept.row.map_or(0, |row| row.facts);
-        if kept.has_grown {
-            let first_place = kept.watch.facts_taken();
-            let settled = kept.watch.take_settled();
+        let first_place = kept.watch.facts_taken();
+        let settled = kept.watch.take_settled();
+        let state = State::take(&mut kept.watch);
+        let newest = kept.watch.facts().iter().map(|fact| (fact, Some(&state)));
+        let facts = settled.iter().map(|fact| (fact, None)).chain(newest);
+        for (place, (fact, state)) in (first_place..).zip(facts) {
             let Some(title) = kept.watch.title_id() else { unreachable!("who watched something watched a title") };
-            for (place, fact) in (first_place..).zip(settled.iter().chain(kept.watch.facts())) {
-                let mut row = if place < in_tables { self.changed_facts.row() } else { self.new_facts.row() };
-                row.int4(partition).int8(first_offset).int4(i32::try_from(place).unwrap_or(i32::MAX));
-                row.text(key.account.as_str()).text(title.as_str());
-                write_fact(fact, &mut row);
-            }
+            let mut row = if place < in_tables { self.changed_facts.row() } else { self.new_facts.row() };
+            row.int4(partition).int8(first_offset).int4(i32::try_from(place).unwrap_or(i32::MAX));
+            row.text(key.account.as_str()).text(title.as_str());
+            write_fact(fact, &mut row);
+            row.maybe(state, |row, state| row.int8multirange(state.seen()));
+            row.maybe(state, |row, state| row.json(&state.json));
         }
-        let mut row = if kept.row.is_some() { self.changed_sessions.row() } else { self.new_sessions.row() };
-        row.int4(partition).int8(first_offset).text(key.account.as_str()).uuid(key.session.uuid());
-        write_session(&mut kept.watch, &mut row);
-        let facts = kept.watch.facts_taken() + kept.watch.facts().len();
-        kept.row = Some(InTables { first_offset, facts });
-        (kept.is_changed, kept.has_grown) = (false, false);
+        let stands = InTables::of(first_offset, &kept.watch);
+        // What it takes to fold on stands here before there is a fact, and no longer after the first.
+        if kept.row.is_none_or(|row| row.facts == 0 || row.said != stands.said) {
+            let mut row = if kept.row.is_some() { self.changed_sessions.row() } else { self.new_sessions.row() };
+            row.int4(partition).int8(first_offset).text(key.account.as_str()).uuid(key.session.uuid());
+            row.text_or_null(kept.watch.title_id().map(TitleId::as_str)).text(kept.watch.began_in().as_str());
+            row.maybe((stands.facts == 0).then_some(&state), |row, state| row.json(&state.json));
+        }
+        state.give_back(&mut kept.watch);
+        kept.row = Some(stands);
+        kept.is_changed = false;
     }
 }
 
-fn write_session(watch: &mut WatchTime, row: &mut Row<'_>) {
-    // The content has a column of its own.
-    let content = watch.replace_content(Ranges::default());
-    let Ok(state) = serde_json::to_string(watch) else { unreachable!("a session is always JSON") };
-    row.text_or_null(watch.title_id().map(TitleId::as_str)).text(watch.began_in().as_str());
-    row.int8(column(watch.watched_ms()));
-    row.int8multirange(content.as_slice().iter().map(|(start, end)| (column(*start), column(*end))));
-    row.json(&state);
-    watch.replace_content(content);
+/// What it takes to fold a session on, as it goes into the tables.
+struct State {
+    /// The content seen has a column of its own.
+    content: Ranges,
+    json: String,
+}
+
+impl State {
+    fn take(watch: &mut WatchTime) -> Self {
+        let content = watch.replace_content(Ranges::default());
+        let Ok(json) = serde_json::to_string(watch) else { unreachable!("a session is always JSON") };
+        Self { content, json }
+    }
+
+    fn seen(&self) -> impl Iterator<Item = (i64, i64)> {
+        self.content.as_slice().iter().map(|(start, end)| (column(*start), column(*end)))
+    }
+
+    fn give_back(self, watch: &mut WatchTime) {
+        watch.replace_content(self.content);
+    }
 }
 
 fn write_fact(fact: &Fact, row: &mut Row<'_>) {
@@ -134,7 +154,7 @@ impl Kept {
     /// Takes up an event; `false` if it certainly changed nothing.
     fn take_up(&mut self, event: &PlaybackEvent, at: Timestamp) -> bool {
         let (said, was_stopped) = (self.watch.said(), self.watch.is_stopped());
-        self.has_grown |= self.watch.apply(event, at).fact.is_some();
+        self.watch.apply(event, at);
         match event {
             PlaybackEvent::Heartbeat(_) => !was_stopped || said != self.watch.said(),
             PlaybackEvent::Started(_) | PlaybackEvent::Signal(_) => said != self.watch.said(),

@@ -8,11 +8,9 @@ create table sessions (
   title_id text,
   -- Where it began, as its first record said that did.
   territory text not null,
-  watched_ms bigint not null,
-  -- The content seen, positions in the title in milliseconds.
-  seen int8multirange not null,
-  -- What else it takes to go on folding.
-  state json not null,
+  -- What it takes to go on folding, while the session has no fact; then that stands with its newest one, so that a
+  -- heartbeat changes one row.
+  state json,
   constraint sessions_pk primary key (partition, first_offset),
   -- The session first: version 7 ids come in the order in which they were made.
   constraint sessions_once unique (session_id, account_id)
@@ -38,5 +36,9 @@ create table facts (
   played boolean not null,
   -- When something was watched, log time in milliseconds since the Unix epoch.
   intervals int8multirange not null,
+  -- What it takes to go on folding the session, with its newest fact: the content seen, positions in the title in
+  -- milliseconds, and the rest.
+  seen int8multirange,
+  state json,
   constraint facts_pk primary key (partition, first_offset, place)
 ) with (fillfactor = 70);

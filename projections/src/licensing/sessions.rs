@@ -1,6 +1,6 @@
 //! The sessions in memory: a bounded copy of what the tables say.
 
-use pulsegate_domain::ids::{AccountId, InvalidId, SessionId};
+use pulsegate_domain::ids::{AccountId, InvalidId, SessionId, Territory};
 use pulsegate_domain::time::Timestamp;
 use pulsegate_domain::watch_time::{Ranges, WatchTime};
 use sqlx::PgTransaction;
@@ -24,8 +24,6 @@ pub(super) struct Kept {
     pub(super) row: Option<InTables>,
     /// It was changed by the batch that is being folded.
     pub(super) is_changed: bool,
-    /// So were its facts.
-    pub(super) has_grown: bool,
 }
 
 /// How a session stands in the tables.
@@ -33,8 +31,25 @@ pub(super) struct Kept {
 pub(super) struct InTables {
     /// The offset of the first record that named it.
     pub(super) first_offset: i64,
-    /// How many facts it has there.
+    /// How many facts it has there; with the newest stands what it takes to go on folding.
     pub(super) facts: usize,
+    /// What its own row says beside that.
+    pub(super) said: Said,
+}
+
+/// What a session's own row says of it: hardly ever does that change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Said {
+    has_title: bool,
+    began_in: Territory,
+}
+
+impl InTables {
+    /// As it stands there once `watch` is written.
+    pub(super) fn of(first_offset: i64, watch: &WatchTime) -> Self {
+        let said = Said { has_title: watch.title_id().is_some(), began_in: watch.began_in() };
+        Self { first_offset, facts: watch.facts_taken() + watch.facts().len(), said }
+    }
 }
 
 /// The sessions of one partition that were heard of lately.
@@ -76,8 +91,15 @@ impl Sessions {
                 return Ok(());
             }
         }
-        let rows = sqlx::query_as::<_, (Uuid, String, i64, String, String)>(
-            "select session_id, account_id, first_offset, seen::text, state::text from sessions
+        // Row by row, whatever the planner believes of tables that have just grown.
+        let rows = sqlx::query_as::<_, (Uuid, String, i64, Option<String>, String)>(
+            "select session_id, account_id, first_offset, newest.seen::text, coalesce(newest.state, sessions.state)::text
+             from sessions
+             left join lateral (
+               select seen, state from facts
+               where facts.partition = sessions.partition and facts.first_offset = sessions.first_offset
+               order by place desc limit 1
+             ) newest on true
              where session_id = any($1) and partition = $2",
         )
         .bind(missing)
@@ -90,10 +112,10 @@ impl Sessions {
             let Some(kept) = self.cache.get_mut(&key).filter(|kept| kept.row.is_none()) else { continue };
             let mut watch: WatchTime =
                 serde_json::from_str(&state).map_err(|error| sqlx::Error::Decode(error.into()))?;
-            watch.replace_content(read_seen(&seen)?);
+            watch.replace_content(seen.as_deref().map(read_seen).transpose()?.unwrap_or_default());
             watch.shrink_to_fit();
-            let facts = watch.facts_taken() + watch.facts().len();
-            *kept = Kept { watch, row: Some(InTables { first_offset, facts }), ..Kept::default() };
+            let row = Some(InTables::of(first_offset, &watch));
+            *kept = Kept { watch, row, is_changed: false };
         }
         Ok(())
     }

@@ -26,13 +26,15 @@ pub struct Closed {
 
 /// Closes a statement: from then on it stands.
 ///
-/// `now` decides whether heartbeats may still come; `early` closes all the same.
+/// `now` decides whether heartbeats may still come; `early` closes all the same. What is pinned is no older than
+/// `at_least`, which [`caught_up`](super::caught_up()) says.
 pub async fn close(
     pool: &PgPool,
     about: &About,
     agreements: impl AsyncFnOnce() -> Option<Agreements>,
     now: DateTime<Utc>,
     early: bool,
+    at_least: impl AsyncFnOnce() -> Result<Vec<AsOf>, StatementError>,
 ) -> Result<Closed, StatementError> {
     let until = about.period.last.checked_add_days(Days::new(LATE_DAYS + 1)).unwrap_or(about.period.last);
     if !early && now.date_naive() < until {
@@ -41,7 +43,9 @@ pub async fn close(
     if stored::find(pool, about, None).await?.is_some() {
         return Err(StatementError::ClosedAlready(about.period.to_string()));
     }
+    let at_least = at_least().await?;
     let Statement { mut head, rows } = complete(pool, about, agreements).await?;
+    goes_on(&at_least, &head.as_of)?;
     (head.revision, head.state, head.closed_at) = (1, State::Closed, Some(now));
     head.sha256 = canonical::hash(&head, &rows);
     keep(pool, about, &head, &rows).await?;

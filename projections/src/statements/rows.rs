@@ -6,6 +6,8 @@ use rust_decimal::Decimal;
 use serde::ser::SerializeMap as _;
 use serde::{Deserialize, Serialize, Serializer};
 
+use crate::licensing::completion_per_mille;
+
 /// The figures, in the order in which they are written everywhere.
 pub const FIGURES: [&str; 12] = [
     "plays",
@@ -138,8 +140,7 @@ impl Row {
     /// has no length or nobody began to play.
     #[must_use]
     pub fn completion_per_mille(&self) -> Option<i64> {
-        let of_ms = i128::from(self.figures.plays) * i128::from(self.figures.runtime_ms);
-        (of_ms > 0).then(|| i64::try_from(i128::from(self.figures.content_ms) * 1_000 / of_ms).unwrap_or(i64::MAX))
+        completion_per_mille(self.figures.plays, self.figures.runtime_ms, self.figures.content_ms)
     }
 
     /// Whether it says anything.

@@ -180,7 +180,7 @@ async fn nothing_is_closed_while_an_amount_cannot_be_told() {
         let soon = About { period: "2026-10".parse().unwrap(), rights_holder: None };
         let on_the_7th = chrono::DateTime::parse_from_rfc3339("2026-11-07T23:59:59Z").unwrap().to_utc();
         let agreements = async || desk.agreements().await;
-        let early = statements::close(&desk.bench.pool, &soon, agreements, on_the_7th, false).await.unwrap_err();
+        let early = statements::close(&desk.bench.pool, &soon, agreements, on_the_7th, false, async || Ok(Vec::new())).await.unwrap_err();
         assert_eq!(
             early.to_string(),
             "heartbeats of 2026-10 may come until 2026-11-08; closed earlier, they would be a restatement"
@@ -228,13 +228,14 @@ async fn a_figure_leads_to_its_sessions_and_these_to_their_records() {
         let account = one.account_id.parse().unwrap();
         let beats = statements::beats(&desk.bench.pool, &desk.settings, &account, session).await.unwrap().unwrap();
         assert!(beats.is_whole && beats.partition == one.partition && beats.records[0].offset == one.first_offset);
-        let watched: i64 =
-            sqlx::query_scalar("select watched_ms from licensing.sessions where partition = $1 and first_offset = $2")
-                .bind(one.partition)
-                .bind(one.first_offset)
-                .fetch_one(&desk.bench.pool)
-                .await
-                .unwrap();
+        let watched: i64 = sqlx::query_scalar(
+            "select sum(watched_ms)::bigint from licensing.facts where partition = $1 and first_offset = $2",
+        )
+        .bind(one.partition)
+        .bind(one.first_offset)
+        .fetch_one(&desk.bench.pool)
+        .await
+        .unwrap();
         assert_eq!(beats.records.iter().map(|beat| beat.watched_ms).sum::<u64>(), watched.unsigned_abs());
         let unknown = statements::beats(&desk.bench.pool, &desk.settings, &"nobody".parse().unwrap(), session).await;
         assert_eq!(unknown.unwrap(), None);

@@ -28,7 +28,7 @@ async fn the_most_streams_at_once_are_those_that_any_instant_has() {
         for (by, bucket_ms) in
             [(Resolution::Minute, 60_000), (Resolution::Hour, 3_600_000), (Resolution::Day, 86_400_000)]
         {
-            let question = Question { period: "2026-Q4".parse().unwrap(), by, per: Per::DeviceClass };
+            let question = Question::of("2026-Q4".parse().unwrap(), by, Per::DeviceClass);
             let report = concurrency::concurrency(pool, &question).await.unwrap();
             // There can be more streams than before only where one begins, and as many as before where a bucket does.
             let mut instants = BTreeSet::new();

@@ -144,7 +144,7 @@ impl Desk<'_> {
 
     pub(crate) async fn close(&self, about: &About) -> Result<statements::Closed, StatementError> {
         let agreements = async || self.agreements().await;
-        statements::close(&self.bench.pool, about, agreements, chrono::Utc::now(), true).await
+        statements::close(&self.bench.pool, about, agreements, chrono::Utc::now(), true, async || Ok(Vec::new())).await
     }
 
     pub(crate) async fn restate(&self, about: &About) -> Option<statements::Closed> {

@@ -39,11 +39,11 @@ async fn acknowledged_events_and_the_log_make_one_fold() {
                 match (index + round) % 5 {
                     0 => {}
                     1 => late.push((partition, own)),
-                    _ => view.acknowledged(partition, own),
+                    _ => view.acknowledged(partition, [own]),
                 }
             }
             if round % 7 == 0 {
-                late.drain(..).for_each(|(partition, own)| view.acknowledged(partition, own));
+                late.drain(..).for_each(|(partition, own)| view.acknowledged(partition, [own]));
             }
         }
         for (partition, end) in bench.ends().await {

@@ -29,4 +29,5 @@ mod statements;
 mod straight_line;
 mod switching;
 mod tally;
+mod usage;
 mod viewers;

@@ -78,7 +78,7 @@ async fn a_rebuild_beside_the_live_one_says_the_same() {
             .execute(&bench.pool)
             .await
             .unwrap();
-        sqlx::query("update licensing_v2_r2.facts set content_ms = content_ms + 1 where watched_ms > 0")
+        sqlx::query("update licensing_v3_r2.facts set content_ms = content_ms + 1 where watched_ms > 0")
             .execute(&bench.pool)
             .await
             .unwrap();

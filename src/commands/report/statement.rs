@@ -12,7 +12,7 @@ use pulsegate_projections::catalog_view::CatalogView;
 use pulsegate_projections::period::Period;
 use pulsegate_projections::statements::export::{Format, Writer};
 use pulsegate_projections::statements::{
-    self, About, Agreements, Closed, Head, Rows, Statement, StatementError, Verdict,
+    self, About, Agreements, Closed, Head, LAG_WAIT, Rows, Statement, StatementError, Verdict,
 };
 use sqlx::PgPool;
 
@@ -173,7 +173,10 @@ async fn write(
 pub(super) async fn close(config: &Config, pool: &PgPool, args: CloseArgs) -> anyhow::Result<ExitCode> {
     let about = args.about.about();
     let catalog = catalog(config)?;
-    let closed = statements::close(pool, &about, async || agreements(&catalog).await, Utc::now(), args.early).await;
+    let log = serve::reader_settings(config);
+    let at_least = async || statements::caught_up(pool, &log, &about.period, LAG_WAIT).await;
+    let agreements = async || agreements(&catalog).await;
+    let closed = statements::close(pool, &about, agreements, Utc::now(), args.early, at_least).await;
     tokio::task::spawn_blocking(move || catalog.stop()).await?;
     say(&closed?, args.json)?;
     Ok(ExitCode::SUCCESS)

@@ -65,9 +65,12 @@ export class Region {
   readonly #content = h('div', { class: 'region-content' });
   readonly #word = h('p', { class: 'panel empty', role: 'status', hidden: true });
   readonly #trouble = h('div', { class: 'notice bad trouble', role: 'alert', hidden: true });
+  readonly #what: string;
   #asked: AbortController | null = null;
 
-  constructor(element: HTMLElement) {
+  /** `what` begins what it says of trouble, where a page has more than one such part. */
+  constructor(element: HTMLElement, what = '') {
+    this.#what = what === '' ? '' : `${what}: `;
     this.element = element;
     element.classList.add('region');
     element.replaceChildren(this.#trouble, this.#word, this.#content);
@@ -113,7 +116,7 @@ export class Region {
     const button = h('button', { type: 'button' }, 'Try again');
     button.addEventListener('click', again);
     const older = this.#content.childElementCount === 0 ? '' : ' What stands below is older.';
-    this.#trouble.replaceChildren(h('p', {}, `${words}${older}`), button);
+    this.#trouble.replaceChildren(h('p', {}, `${this.#what}${words}${older}`), button);
     this.#trouble.hidden = false;
   }
 

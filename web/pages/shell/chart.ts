@@ -44,6 +44,13 @@ export function chart(plot: Plot): HTMLElement {
   return element;
 }
 
+/** A moment as an axis has room for it: "30 Oct", or "14:00". Midnight is its day. */
+function tick(at: number, isDay: boolean): string {
+  const date = new Date(at);
+  if (isDay || at % 86_400_000 === 0) return date.toLocaleDateString('en-GB', { day: 'numeric', month: 'short', timeZone: 'UTC' });
+  return date.toLocaleTimeString('en-GB', { hour: '2-digit', minute: '2-digit', timeZone: 'UTC' });
+}
+
 function draw({ times, lines, kind = 'line', figure, time }: Plot, place: HTMLElement, width: number): uPlot {
   const shown = lines.slice(0, LINES_MAX);
   const bars = uPlot.paths.bars?.({ size: [0.7, 48], radius: 0.15 });
@@ -60,7 +67,7 @@ function draw({ times, lines, kind = 'line', figure, time }: Plot, place: HTMLEl
       width,
       height: HEIGHT,
       series: [{ label: 'Time', value: (_, value) => (value === null ? '–' : time(value * 1_000)) }, ...series],
-      axes: [{ ...axis, grid: { show: false } }, { ...axis, size: 64, values: (_, splits) => splits.map((split) => (Number.isInteger(split) || Math.max(...splits) < 5 ? figure(split) : '')) }],
+      axes: [{ ...axis, grid: { show: false }, space: 64, values: (_, splits, __, ___, step) => splits.map((split) => tick(split * 1_000, step >= 86_400)) }, { ...axis, size: 64, values: (_, splits) => splits.map((split) => (Number.isInteger(split) || Math.max(...splits) < 5 ? figure(split) : '')) }],
       scales: {
         x: { range: (_, min, max) => (kind === 'bars' || min === max ? [min - half, max + half] : [min, max]) },
         y: { range: (_, __, max) => [0, Math.max(max * 1.1, 1)] },

@@ -7,6 +7,8 @@ export interface Column<Row> {
   unit?: string;
   /** What it says at greater length, for a tooltip. */
   about?: string;
+  /** A column of figures whose order means nothing. */
+  figure?: boolean;
   /** By what rows are ordered; without it they can't be by this column. A number makes a column of figures. */
   order?: (row: Row) => number | string | null;
   cell: (row: Row) => Node | string;
@@ -45,7 +47,7 @@ export function table<Row>({ caption, columns, rows, sort = '', sorted, page = P
   const body = h('tbody');
   const more = h('button', { type: 'button' });
   const foot = h('p', { class: 'table-foot small muted' });
-  const isFigure = columns.map(({ order }) => rows.some((row) => typeof order?.(row) === 'number'));
+  const isFigure = columns.map(({ order, figure }) => figure === true || rows.some((row) => typeof order?.(row) === 'number'));
   let current = sort;
   let shown = page;
   const heads = columns.map((column, index) => {

@@ -85,7 +85,10 @@ export class UrlState<Of extends Fields> {
     this.#fill();
     const take = (): void => {
       const said: Record<string, string> = {};
-      for (const [name, value] of new FormData(form)) if (name in this.#fields && typeof value === 'string') said[name] = value.trim();
+      for (const [name, value] of new FormData(form)) {
+        const field = this.#fields[name];
+        if (field !== undefined && typeof value === 'string' && isAllowed(field, value.trim())) said[name] = value.trim();
+      }
       this.set(said as Partial<Values<Of>>);
     };
     form.addEventListener('change', take);

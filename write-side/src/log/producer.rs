@@ -12,8 +12,8 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::{Header, Message as _, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext};
 use rdkafka::types::RDKafkaErrorCode;
-use tokio::sync::oneshot;
 
+use super::reply::Reply;
 use super::{ConnectError, Inner};
 use crate::record::{AppendError, Appended, Record};
 use crate::settings::LogSettings;
@@ -35,7 +35,7 @@ pub(super) struct Ticket {
     pub(super) lane: usize,
     pub(super) weight: usize,
     pub(super) since: Instant,
-    pub(super) answer: oneshot::Sender<Result<Appended, AppendError>>,
+    pub(super) reply: Reply,
 }
 
 /// A producer with the thread that serves its delivery reports.
@@ -143,9 +143,7 @@ impl ProducerContext for Delivery {
         };
         match self.log.upgrade() {
             Some(log) => log.delivered(*ticket, outcome),
-            None => {
-                let _ = ticket.answer.send(outcome);
-            }
+            None => ticket.reply.send(outcome),
         }
     }
 }
