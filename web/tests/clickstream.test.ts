@@ -47,9 +47,9 @@ test('what still has to be said is said', () => {
 test('a trend has a figure for each day, also where there was nothing', () => {
   const day = 86_400_000;
   const row = (at: string, name: string | null, events: number) => ({ at, name, events });
-  const { times, lines } = linesOf([row('2026-11-01T00:00:00Z', 'a', 2), row('2026-11-04T00:00:00Z', 'b', 5), row('2026-11-04T00:00:00Z', null, 1)], day);
-  assert.equal(times.length, 4);
-  assert.deepEqual(lines.map(({ name, values, sum }) => [name, values, sum]), [['b', [0, 0, 0, 5], 5], ['a', [2, 0, 0, 0], 2], ['all others', [0, 0, 0, 1], 1]]);
+  const { times, lines } = linesOf([row('2026-11-01T00:00:00Z', 'a', 2), row('2026-11-04T00:00:00Z', 'b', 5), row('2026-11-04T00:00:00Z', null, 1)], day, Date.parse('2026-11-01'), Date.parse('2026-11-05T07:00:00Z'));
+  assert.equal(times.length, 5);
+  assert.deepEqual(lines.map(({ name, values, sum }) => [name, values, sum]), [['b', [0, 0, 0, 5, 0], 5], ['a', [2, 0, 0, 0, 0], 2], ['all others', [0, 0, 0, 1, 0], 1]]);
 });
 
 test('a timeline is in one order, and what was decided comes behind what was done', () => {

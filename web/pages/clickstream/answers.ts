@@ -55,6 +55,7 @@ interface Of<Kind extends string, Row> {
   events: number;
   sample: { one_in: number } | null;
   rows: Row[];
+  as_of_time: string | null;
 }
 
 export type Answer = Of<'trend', TrendRow> | Of<'breakdown', BreakdownRow> | Of<'sessions', SessionsRow> | Of<'funnel', FunnelRow> | Of<'retention', RetentionRow>;
@@ -77,7 +78,7 @@ export function shown(answer: Answer, by: string): Node[] | string {
   const note = h('p', { class: 'rests small muted' }, restsOn(answer));
   switch (answer.kind) {
     case 'trend':
-      return [note, trend(answer.rows, by)];
+      return [note, trend(answer.rows, by, ...between(answer))];
     case 'breakdown':
       return [note, breakdown(answer.rows)];
     case 'sessions':
@@ -92,9 +93,15 @@ export function shown(answer: Answer, by: string): Node[] | string {
 const dayOf = (at: number): string => new Date(at).toISOString().slice(0, 10);
 const hourOf = (at: number): string => `${new Date(at).toISOString().slice(0, 16).replace('T', ' ')}`;
 
-function trend(rows: TrendRow[], by: string): HTMLElement {
+/** The instants that a trend is drawn between: its days, as far as the log goes. */
+function between({ first, last, as_of_time: newest }: Answer): [number, number] {
+  const end = last === null ? -Infinity : Date.parse(last) + 86_399_999;
+  return [first === null ? Infinity : Date.parse(first), newest === null ? end : Math.min(end, Date.parse(newest))];
+}
+
+function trend(rows: TrendRow[], by: string, from: number, until: number): HTMLElement {
   const isHourly = by === 'hour';
-  const { times, lines } = linesOf(rows, isHourly ? 3_600_000 : 86_400_000);
+  const { times, lines } = linesOf(rows, isHourly ? 3_600_000 : 86_400_000, from, until);
   const widest = lines[0]?.sum ?? 0;
   const drawn = chart({ title: 'Events', times, lines, figure: whole, time: isHourly ? hourOf : dayOf });
   const columns: Column<(typeof lines)[number]>[] = [

@@ -10,10 +10,10 @@ export interface NamedLine {
   sum: number;
 }
 
-/** Each name's figures side by side, the most frequent first; an hour or a day that has none has 0. */
-export function linesOf(rows: readonly Row[], step: number): { times: number[]; lines: NamedLine[] } {
+/** Each name's figures side by side, the most frequent first; an hour or a day within these instants that has none has 0. */
+export function linesOf(rows: readonly Row[], step: number, from: number, until: number): { times: number[]; lines: NamedLine[] } {
   const at = rows.map((row) => Date.parse(row.at));
-  const [first, last] = [Math.min(...at), Math.max(...at)];
+  const [first, last] = [Math.min(from, ...at), Math.max(Math.floor(until / step) * step, ...at)];
   const times = Array.from({ length: Math.round((last - first) / step) + 1 }, (_, index) => first + index * step);
   const lines = new Map<string | null, NamedLine>();
   rows.forEach((row, index) => {
