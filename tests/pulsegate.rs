@@ -9,6 +9,8 @@ mod straight_line;
 
 #[path = "pulsegate/chaos.rs"]
 mod chaos;
+#[path = "pulsegate/clickstream.rs"]
+mod clickstream;
 #[path = "pulsegate/cluster.rs"]
 mod cluster;
 #[path = "pulsegate/crashes.rs"]
