@@ -3,6 +3,7 @@ import { chart, LINES_MAX } from '../shell/chart.js';
 import { percent, share, short, waited, whole } from '../shell/numbers.js';
 import { bar, type Column, table } from '../shell/table.js';
 import { count } from '../words.js';
+import { linesOf } from './lines.js';
 
 interface Exact {
   /** The most that a figure is off, in 95 of 100 samples. */
@@ -54,6 +55,7 @@ interface Of<Kind extends string, Row> {
   events: number;
   sample: { one_in: number } | null;
   rows: Row[];
+  as_of_time: string | null;
 }
 
 export type Answer = Of<'trend', TrendRow> | Of<'breakdown', BreakdownRow> | Of<'sessions', SessionsRow> | Of<'funnel', FunnelRow> | Of<'retention', RetentionRow>;
@@ -76,7 +78,7 @@ export function shown(answer: Answer, by: string): Node[] | string {
   const note = h('p', { class: 'rests small muted' }, restsOn(answer));
   switch (answer.kind) {
     case 'trend':
-      return [note, trend(answer.rows, by)];
+      return [note, trend(answer.rows, by, ...between(answer))];
     case 'breakdown':
       return [note, breakdown(answer.rows)];
     case 'sessions':
@@ -91,24 +93,15 @@ export function shown(answer: Answer, by: string): Node[] | string {
 const dayOf = (at: number): string => new Date(at).toISOString().slice(0, 10);
 const hourOf = (at: number): string => `${new Date(at).toISOString().slice(0, 16).replace('T', ' ')}`;
 
-/** Each name's figures side by side, the most frequent first; an hour or a day that has none has 0. */
-export function linesOf(rows: readonly TrendRow[], step: number): { times: number[]; lines: { name: string; values: number[]; sum: number }[] } {
-  const at = rows.map((row) => Date.parse(row.at));
-  const [first, last] = [Math.min(...at), Math.max(...at)];
-  const times = Array.from({ length: Math.round((last - first) / step) + 1 }, (_, index) => first + index * step);
-  const lines = new Map<string | null, { name: string; values: number[]; sum: number }>();
-  rows.forEach((row, index) => {
-    const line = lines.get(row.name) ?? { name: row.name ?? 'all others', values: times.map(() => 0), sum: 0 };
-    line.values[Math.round(((at[index] ?? first) - first) / step)] = row.events;
-    line.sum += row.events;
-    lines.set(row.name, line);
-  });
-  return { times, lines: [...lines.values()].sort((one, other) => other.sum - one.sum) };
+/** The instants that a trend is drawn between: its days, as far as the log goes. */
+function between({ first, last, as_of_time: newest }: Answer): [number, number] {
+  const end = last === null ? -Infinity : Date.parse(last) + 86_399_999;
+  return [first === null ? Infinity : Date.parse(first), newest === null ? end : Math.min(end, Date.parse(newest))];
 }
 
-function trend(rows: TrendRow[], by: string): HTMLElement {
+function trend(rows: TrendRow[], by: string, from: number, until: number): HTMLElement {
   const isHourly = by === 'hour';
-  const { times, lines } = linesOf(rows, isHourly ? 3_600_000 : 86_400_000);
+  const { times, lines } = linesOf(rows, isHourly ? 3_600_000 : 86_400_000, from, until);
   const widest = lines[0]?.sum ?? 0;
   const drawn = chart({ title: 'Events', times, lines, figure: whole, time: isHourly ? hourOf : dayOf });
   const columns: Column<(typeof lines)[number]>[] = [
