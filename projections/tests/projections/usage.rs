@@ -23,6 +23,9 @@ struct Fact {
     content_ms: i64,
 }
 
+/// What a fact is of.
+type Of = fn(&Fact) -> String;
+
 /// The sums over facts, one by one.
 fn naive<'a>(facts: impl Iterator<Item = &'a Fact>) -> UsageFigures {
     let mut accounts = BTreeSet::new();
@@ -65,7 +68,7 @@ async fn usage_is_the_sum_of_its_facts(desk: &Desk<'_>) {
     .fetch_all(pool)
     .await
     .unwrap();
-    let parts: [(UsageBy, fn(&Fact) -> String); 4] = [
+    let parts: [(UsageBy, Of); 4] = [
         (UsageBy::Day, |fact| fact.day.to_string()),
         (UsageBy::Title, |fact| fact.title_id.clone()),
         (UsageBy::Territory, |fact| fact.territory.clone()),
@@ -171,7 +174,7 @@ async fn what_is_looked_at_is_what_is_there() {
         let about = About { period: "2026-Q4".parse().unwrap(), rights_holder: None };
         // What isn't folded yet is waited for.
         let pool = &desk.bench.pool;
-        let deadline = Duration::from_secs(60);
+        let deadline = Duration::from_mins(1);
         let needed = statements::caught_up(pool, &desk.settings, &about.period, deadline).await.unwrap();
         let ends = desk.bench.ends().await;
         assert_eq!(needed.iter().map(|one| (one.partition, one.offset + 1)).collect::<BTreeMap<_, _>>(), ends);
