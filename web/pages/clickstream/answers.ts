@@ -66,9 +66,9 @@ export function withError(figure: number, error: number | null): string {
 }
 
 /** What an answer rests on, in a sentence. */
-export function restsOn({ events, sample, first, last }: Answer): string {
+export function restsOn({ kind, events, sample, first, last }: Answer): string {
   const days = first === null || last === null ? '' : first === last ? ` of ${first}` : ` from ${first} to ${last}`;
-  if (sample === null) return `${count(events, 'event')}${days}, each of them counted.`;
+  if (sample === null) return `${count(events, 'event')}${days}, each of them ${kind === 'trend' ? 'counted' : 'looked into'}.`;
   return `${count(events, 'event')}${days}, of which everything that one person in ${whole(sample.one_in)} did was looked into. ± is how far a figure is off at most, in 95 of 100 such samples.`;
 }
 
