@@ -82,7 +82,7 @@ export function shown(answer: Answer, by: string): Node[] | string {
     case 'breakdown':
       return [note, breakdown(answer.rows)];
     case 'sessions':
-      return [note, ...sessions(answer.rows)];
+      return [note, ...sessions(answer.rows, ...between(answer))];
     case 'funnel':
       return [note, funnel(answer.rows)];
     case 'retention':
@@ -130,10 +130,11 @@ function tile(name: string, value: string, note = ''): HTMLElement {
   return h('div', { class: 'panel tile' }, h('dt', {}, name), h('dd', {}, value, note === '' ? null : h('div', { class: 'note' }, note)));
 }
 
-function sessions(rows: SessionsRow[]): Node[] {
+function sessions(rows: SessionsRow[], from: number, until: number): Node[] {
   const all = rows.find(({ day }) => day === null);
   const days = rows.filter(({ day }) => day !== null);
-  const plot = { title: 'Sessions', times: days.map(({ day }) => Date.parse(day ?? '')), lines: [{ name: 'Sessions', values: days.map((row) => row.sessions) }], kind: 'bars' as const, figure: whole, time: dayOf };
+  const { times, lines } = linesOf(days.map((row) => ({ at: row.day ?? '', name: 'Sessions', events: row.sessions })), 86_400_000, from, until);
+  const plot = { title: 'Sessions', times, lines, kind: 'bars' as const, figure: whole, time: dayOf };
   const columns: Column<SessionsRow>[] = [
     { key: 'day', head: 'Day', unit: 'UTC', order: ({ day }) => day, cell: ({ day }) => day ?? '' },
     { key: 'sessions', head: 'Sessions', order: (row) => row.sessions, cell: (row) => withError(row.sessions, row.error) },
