@@ -88,8 +88,7 @@ impl Reads {
         let make = move || async move {
             statements::provisional(&pool, &wanted, async || agreements(&catalog, false).await).await
         };
-        let made = self.recent.get(about, make).await;
-        let statement = made.map_err(|error| refused_of(&error))?;
+        let statement = self.recent.get(about, make).await.map_err(|error| refused_of(&error))?;
         Ok((statement.head.clone(), Rows::of_shared(statement)))
     }
 
