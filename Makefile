@@ -42,6 +42,15 @@ test: ## Every check there is: format, lints, docs, web and Rust tests, on a rea
 bench: build ## Measure the main job and the projections against the raw limits of their parts; rows also in target/bench.json
 	@PULSEGATE_KAFKA_JVM=-XX:+TieredCompilation ops/with-services cargo bench -p pulsegate --bench main_job --locked
 
+.PHONY: chaos
+chaos: web ## Break everything in turn for CHAOS_SECONDS (600) while viewers play, by CHAOS_SEED; then recount from the log
+	@ops/check-tools
+	CHAOS_SECONDS=$(or $(CHAOS_SECONDS),600) cargo test --locked --test pulsegate -- chaos --nocapture
+
+.PHONY: soak
+soak: build ## Half of a node's load for SOAK_SECONDS (3600): memory and latency must not grow
+	@PULSEGATE_KAFKA_JVM=-XX:+TieredCompilation ops/with-services cargo bench -p pulsegate --bench main_job --locked -- soak
+
 .PHONY: image
 image: web ## Pack the program as a container image without an engine (needs buildah): target/pulsegate-image.tar
 	@ops/check-tools cargo cmake g++ libcurl libssl make pkg-config zlib

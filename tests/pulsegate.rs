@@ -7,6 +7,8 @@
 #[allow(dead_code, reason = "the domain's own tests ask it more")]
 mod straight_line;
 
+#[path = "pulsegate/chaos.rs"]
+mod chaos;
 #[path = "pulsegate/clickstream.rs"]
 mod clickstream;
 #[path = "pulsegate/cluster.rs"]
@@ -29,12 +31,16 @@ mod outages;
 mod pages;
 #[path = "pulsegate/policies.rs"]
 mod policies;
+#[path = "pulsegate/proxy.rs"]
+mod proxy;
 #[path = "pulsegate/races.rs"]
 mod races;
 #[path = "pulsegate/recount.rs"]
 mod recount;
 #[path = "pulsegate/resend.rs"]
 mod resend;
+#[path = "pulsegate/services.rs"]
+mod services;
 #[path = "pulsegate/statement.rs"]
 mod statement;
 #[path = "pulsegate/templates.rs"]

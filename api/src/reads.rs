@@ -11,7 +11,7 @@ use pulsegate_projections::live::{AsOf, ReadError};
 use pulsegate_projections::provisional::{self, ListError, Settled, Wanted};
 use pulsegate_projections::reader::ReaderSettings;
 use pulsegate_projections::statements::{
-    self, About, Agreements, Beats, Closed, Head, LAG_WAIT, Largest, Listed, Rows, Selection, StatementError,
+    self, About, Agreements, Beats, Closed, Head, LAG_WAIT, Largest, Listed, Recent, Rows, Selection, StatementError,
     StatementPage,
 };
 use pulsegate_projections::{ProjectionStatus, clickstream, concurrency};
@@ -27,13 +27,14 @@ const CATALOG_WAIT: Duration = Duration::from_secs(10);
 pub struct Reads {
     pool: PgPool,
     log: ReaderSettings,
+    recent: Recent,
 }
 
 impl Reads {
     /// Reads through `pool`; `log` says how far the read models could be.
     #[must_use]
-    pub const fn new(pool: PgPool, log: ReaderSettings) -> Self {
-        Self { pool, log }
+    pub fn new(pool: PgPool, log: ReaderSettings) -> Self {
+        Self { pool, log, recent: Recent::default() }
     }
 
     /// An account's decisions, newest first.
@@ -83,9 +84,12 @@ impl Reads {
         if let Some(revision) = revision.filter(|revision| *revision > 0) {
             return Err(refused(StatementError::NoRevision(about.period.to_string(), revision)));
         }
-        let made = statements::provisional(&self.pool, about, async || agreements(catalog, false).await).await;
-        let statement = made.map_err(refused)?;
-        Ok((statement.head, Rows::of(statement.rows)))
+        let (pool, catalog, wanted) = (self.pool.clone(), catalog.clone(), about.clone());
+        let make = move || async move {
+            statements::provisional(&pool, &wanted, async || agreements(&catalog, false).await).await
+        };
+        let statement = self.recent.get(about, make).await.map_err(|error| refused_of(&error))?;
+        Ok((statement.head.clone(), Rows::of_shared(statement)))
     }
 
     /// What one revision of a statement added.
@@ -122,9 +126,14 @@ impl Reads {
 
     /// Closes a statement.
     pub(crate) async fn close(&self, about: &About, early: bool, catalog: &CatalogView) -> Result<Closed, Problem> {
-        let agreements = async || agreements(catalog, true).await;
-        let at_least = async || statements::caught_up(&self.pool, &self.log, &about.period, LAG_WAIT).await;
-        statements::close(&self.pool, about, agreements, Utc::now(), early, at_least).await.map_err(refused)
+        let (reads, about, catalog) = (self.clone(), about.clone(), catalog.clone());
+        // What was begun is brought to its end, also when nobody waits for it any more.
+        let closing = tokio::spawn(async move {
+            let agreements = async || agreements(&catalog, true).await;
+            let at_least = async || statements::caught_up(&reads.pool, &reads.log, &about.period, LAG_WAIT).await;
+            statements::close(&reads.pool, &about, agreements, Utc::now(), early, at_least).await
+        });
+        closing.await.map_err(|panic| Problem::internal(&panic))?.map_err(refused)
     }
 
     /// Restates a closed statement; `None` where nothing changed.
@@ -266,16 +275,22 @@ async fn agreements(catalog: &CatalogView, wait: bool) -> Option<Agreements> {
     Some(catalog.read_at(Agreements::of))
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "as map_err hands it over")]
 pub(crate) fn refused(error: StatementError) -> Problem {
+    refused_of(&error)
+}
+
+fn refused_of(error: &StatementError) -> Problem {
     let detail = error.to_string();
     match error {
-        StatementError::Read(error) => unreadable(error),
+        StatementError::Read(error) => unreadable_of(error),
         StatementError::OldLicensing
         | StatementError::NothingLive
         | StatementError::CatalogAway
         | StatementError::LogAway(_)
         | StatementError::Backwards
         | StatementError::Behind
+        | StatementError::Making
         | StatementError::Lagging { .. } => Problem::new(ProblemKind::Unavailable, detail).retry_after(RETRY_AFTER_S),
         StatementError::ClosedAlready(_)
         | StatementError::NotClosed(_)
@@ -287,23 +302,33 @@ pub(crate) fn refused(error: StatementError) -> Problem {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "as map_err hands it over")]
 fn unreadable(error: ReadError) -> Problem {
+    unreadable_of(&error)
+}
+
+fn unreadable_of(error: &ReadError) -> Problem {
     match error {
-        ReadError::Database(error) => away(error),
+        ReadError::Database(error) => away_of(error),
         ReadError::TooSlow => Problem::new(ProblemKind::TimedOut, error.to_string()).retry_after(RETRY_AFTER_S),
-        ReadError::TooLong(why) => Problem::invalid_field("/period", why),
-        ReadError::Old(why) => Problem::new(ProblemKind::Unavailable, why),
+        ReadError::TooLong(why) => Problem::invalid_field("/period", *why),
+        ReadError::Old(why) => Problem::new(ProblemKind::Unavailable, *why),
         ReadError::Path(why) => Problem::invalid_field("/path", format!("{why} (in the query)")),
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "as map_err hands it over")]
 fn away(error: sqlx::Error) -> Problem {
+    away_of(&error)
+}
+
+fn away_of(error: &sqlx::Error) -> Problem {
     match error {
         sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. } | sqlx::Error::ColumnNotFound(_) => {
-            Problem::internal(&error)
+            Problem::internal(error)
         }
         error => Problem::new(ProblemKind::Unavailable, "the read models cannot be read for now")
             .retry_after(RETRY_AFTER_S)
-            .because(&error),
+            .because(error),
     }
 }

@@ -162,7 +162,8 @@ impl Node {
         }
     }
 
-    fn memory(&self) -> anyhow::Result<u64> {
+    /// What the process has in memory now, in bytes.
+    pub(crate) fn memory(&self) -> anyhow::Result<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
         let kib: u64 = line.trim().trim_end_matches("kB").trim().parse()?;

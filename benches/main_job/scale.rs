@@ -23,6 +23,8 @@ pub(crate) struct Scale {
     pub(crate) random_starts: usize,
     /// How often one of these nodes is killed.
     pub(crate) kill_interval: Duration,
+    /// How long a node is watched for growth.
+    pub(crate) soak: Duration,
 }
 
 impl Scale {
@@ -37,6 +39,7 @@ impl Scale {
         switches: 20,
         random_starts: 1_000_000,
         kill_interval: Duration::from_secs(20),
+        soak: Duration::from_hours(1),
     };
     /// What shows that the bench works.
     pub(crate) const QUICK: Self = Self {
@@ -49,6 +52,7 @@ impl Scale {
         switches: 5,
         random_starts: 10_000,
         kill_interval: Duration::from_secs(5),
+        soak: Duration::from_mins(1),
     };
 }
 

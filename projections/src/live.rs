@@ -65,8 +65,7 @@ pub(crate) async fn begin(
     pool: &PgPool,
     projection: &Registered,
 ) -> Result<Option<(Transaction<'static, Postgres>, Vec<AsOf>)>, sqlx::Error> {
-    let mut tx = pool.begin().await?;
-    sqlx::query("set transaction isolation level repeatable read, read only").execute(&mut *tx).await?;
+    let mut tx = snapshot(pool).await?;
     let live = sqlx::query_scalar::<_, String>(
         "select build from (
            select build, set_config('search_path', build, true), set_config('statement_timeout', $2, true)
@@ -81,6 +80,30 @@ pub(crate) async fn begin(
     }
     let as_of = as_of(projection, &mut tx).await?;
     Ok(Some((tx, as_of)))
+}
+
+/// Most connections in a row that are met within a transaction that somebody gave up as it began.
+const GIVEN_UP_MAX: u32 = 10;
+
+/// A transaction that sees one moment. Who asks and goes away may leave a connection within a transaction that nobody
+/// knows of any more; such a one is ended, and another is begun.
+async fn snapshot(pool: &PgPool) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
+    let mut given_up = 0;
+    loop {
+        let mut tx = pool.begin().await?;
+        let begun = sqlx::query("set transaction isolation level repeatable read, read only").execute(&mut *tx).await;
+        match begun {
+            Ok(_) => return Ok(tx),
+            Err(error) if given_up < GIVEN_UP_MAX && is_within_another(&error) => tx.rollback().await?,
+            Err(error) => return Err(error),
+        }
+        given_up += 1;
+    }
+}
+
+fn is_within_another(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    code.as_deref() == Some("25001")
 }
 
 async fn as_of(projection: &Registered, tx: &mut PgTransaction<'_>) -> Result<Vec<AsOf>, sqlx::Error> {

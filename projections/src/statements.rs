@@ -14,10 +14,12 @@ mod drill;
 pub mod export;
 mod page;
 mod provisional;
+mod recent;
 mod recount;
 mod rows;
 mod stored;
 mod verify;
+mod watched;
 
 use chrono::{DateTime, Utc};
 use pulsegate_domain::contract::ContractDue;
@@ -32,6 +34,7 @@ pub use closing::{Closed, close, restate};
 pub use drill::{Beat, Beats, SessionBehind, SessionsQuestion, beats, sessions_behind};
 pub use page::{Largest, RowTotals, Selection, StatementPage, page};
 pub use provisional::provisional;
+pub use recent::Recent;
 pub use recount::{RecountError, recount};
 pub use rows::{FIGURES, Figures, Key, Row};
 pub use stored::{Listed, Rows, added, find, list};
@@ -247,6 +250,9 @@ pub enum StatementError {
     /// An amount can't be told.
     #[error("{} amounts can't be told: {}", .0.len(), told(.0))]
     Incomplete(Vec<Trouble>),
+    /// Somebody waits for it already, or nobody any more.
+    #[error("it is being made, which takes longer than anybody is kept waiting; ask again in a moment")]
+    Making,
     /// Its rows don't fit.
     #[error("it has more than 1 000 000 rows; make one for each rights holder")]
     TooLong,

@@ -188,8 +188,18 @@ impl Node {
 
     /// `None` if the node didn't answer at all.
     pub(crate) async fn try_send(&self, method: &str, path: &str, body: Option<&Value>) -> Option<Answer> {
-        let method = method.parse().expect("a method");
-        let mut request = self.client.request(method, format!("{}{path}", self.url));
+        Self::ask(&self.client, &self.url, method, path, body).await
+    }
+
+    /// The same of whatever node is at `url`.
+    pub(crate) async fn ask(
+        client: &reqwest::Client,
+        url: &str,
+        method: &str,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Option<Answer> {
+        let mut request = client.request(method.parse().expect("a method"), format!("{url}{path}"));
         if let Some(body) = body {
             request = request.json(body);
         }

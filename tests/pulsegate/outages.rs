@@ -1,78 +1,13 @@
 //! Kafka away, PostgreSQL away: by stopping the real processes, which are this test's own.
 
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use tempfile::TempDir;
 use uuid::Uuid;
 
-use crate::deployment::{Deployment, Node, SOON, root, until};
+use crate::deployment::{Node, SOON, until};
 use crate::recount::{Collected, recount, same_decisions};
-
-/// A Kafka and a PostgreSQL of this test's own, on ports of their own.
-struct Services {
-    dir: TempDir,
-    kafka_port: u16,
-    controller_port: u16,
-    postgres_port: u16,
-}
-
-impl Services {
-    fn start() -> Self {
-        let ports: Vec<_> = (0..3).map(|_| std::net::TcpListener::bind("127.0.0.1:0").expect("a port")).collect();
-        let port = |index: usize| ports[index].local_addr().expect("an address").port();
-        let services = Self {
-            dir: TempDir::new().expect("a folder"),
-            kafka_port: port(0),
-            controller_port: port(1),
-            postgres_port: port(2),
-        };
-        drop(ports);
-        services.ctl("kafka", "start");
-        services.ctl("postgres", "start");
-        services
-    }
-
-    fn ctl(&self, service: &str, action: &str) {
-        let status = Command::new(root().join("ops/services/ctl"))
-            .args([service, action])
-            .env("PULSEGATE_RUN_DIR", self.dir.path())
-            // The jars that `make services` fetched serve this broker as well.
-            .env("PULSEGATE_KAFKA_PORT", self.kafka_port.to_string())
-            .env("PULSEGATE_KAFKA_CONTROLLER_PORT", self.controller_port.to_string())
-            .env("PULSEGATE_POSTGRES_PORT", self.postgres_port.to_string())
-            .stdout(Stdio::null())
-            .stderr(Stdio::inherit())
-            .status()
-            .expect("ops/services/ctl runs");
-        assert!(status.success(), "ctl {service} {action}: {status}");
-    }
-
-    async fn deployment(&self) -> Deployment {
-        let database = format!("postgres://pulsegate:pulsegate@127.0.0.1:{}/pulsegate", self.postgres_port);
-        Deployment::over(format!("127.0.0.1:{}", self.kafka_port), &database).await
-    }
-}
-
-impl Drop for Services {
-    fn drop(&mut self) {
-        for service in ["kafka", "postgres"] {
-            // Only what this test started, by its own pid files.
-            drop(
-                Command::new(root().join("ops/services/ctl"))
-                    .args([service, "kill"])
-                    .env("PULSEGATE_RUN_DIR", self.dir.path())
-                    .env("PULSEGATE_KAFKA_PORT", self.kafka_port.to_string())
-                    .env("PULSEGATE_KAFKA_CONTROLLER_PORT", self.controller_port.to_string())
-                    .env("PULSEGATE_POSTGRES_PORT", self.postgres_port.to_string())
-                    .stdout(Stdio::null())
-                    .stderr(Stdio::null())
-                    .status(),
-            );
-        }
-    }
-}
+use crate::services::Services;
 
 fn beat(sequence: u64, age_ms: u64) -> Value {
     json!({"device_id": "tv", "title_id": "t", "sequence": sequence, "elapsed_ms": sequence * 100, "age_ms": age_ms,

@@ -42,17 +42,17 @@ pub(crate) async fn point_views(build: &Build, tx: &mut PgTransaction<'_>) -> Re
     .bind(build.registered().tables.iter().map(|table| format!("{build}.{table}")).collect::<Vec<_>>())
     .fetch_all(&mut **tx)
     .await?;
-    let mut ddl = format!("create schema if not exists {name};");
+    let mut ddl = vec![format!("create schema if not exists {name};")];
     for (table, (is_kept, is_same)) in build.registered().tables.iter().zip(standing) {
         if !is_same {
-            ddl += &format!(" drop view if exists {name}.{table};");
+            ddl.push(format!("drop view if exists {name}.{table};"));
         }
         if is_kept {
             let replace = if is_same { " or replace" } else { "" };
-            ddl += &format!(" create{replace} view {name}.{table} as select * from {build}.{table};");
+            ddl.push(format!("create{replace} view {name}.{table} as select * from {build}.{table};"));
         }
     }
-    sqlx::raw_sql(AssertSqlSafe(ddl)).execute(&mut **tx).await?;
+    sqlx::raw_sql(AssertSqlSafe(ddl.join("\n"))).execute(&mut **tx).await?;
     Ok(())
 }
 

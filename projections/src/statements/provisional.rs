@@ -3,18 +3,20 @@
 use std::time::Duration;
 
 use chrono::NaiveDate;
-use futures_util::TryStreamExt as _;
 use pulsegate_domain::ids::Territory;
 use pulsegate_domain::topic::Topic;
-use pulsegate_domain::watch_time::VIEW_THRESHOLD_MS;
 use sqlx::{PgPool, PgTransaction, Postgres, Transaction};
 
 use super::agreements::{Agreements, Outside};
 use super::assemble::{Used, assemble};
-use super::{About, Figures, Key, ROWS_MAX, Statement, StatementError};
+use super::{About, Key, Statement, StatementError, watched};
 use crate::licensing::REGISTERED;
 use crate::live::{self, AsOf};
 
+/// Longest that one statement may take here, as the server reads it.
+const STATEMENT_MAX: &str = "15min";
+/// What one sort may take of the server's memory.
+const SORT_MEMORY: &str = "128MB";
 /// How often it is asked whether one read model has caught up with the other.
 const BESIDE_TRIES_MAX: u32 = 20;
 /// How long between two such questions.
@@ -27,9 +29,15 @@ pub async fn provisional(
     agreements: impl AsyncFnOnce() -> Option<Agreements>,
 ) -> Result<Statement, StatementError> {
     let (mut tx, mut as_of) = begin(pool).await?;
+    // A month of millions of plays is sorted several times, in memory where it fits; whoever asked for it waits or keeps it.
+    sqlx::query("select set_config('statement_timeout', $1, true), set_config('work_mem', $2, true)")
+        .bind(STATEMENT_MAX)
+        .bind(SORT_MEMORY)
+        .execute(&mut *tx)
+        .await?;
     let agreements = agreements().await.ok_or(StatementError::CatalogAway)?;
     let mut used = Used { service_watched_ms: service_watched_ms(about, &mut tx).await?, ..Used::default() };
-    watched(about, &agreements, &mut used, &mut tx).await?;
+    watched::watched(about, &agreements, &mut used, &mut tx).await?;
     blocked(about, &agreements, &mut used, &mut tx).await?;
     tx.commit().await?;
     as_of.extend(AsOf::before(Topic::Catalog, 0, agreements.next_offset));
@@ -87,171 +95,6 @@ async fn service_watched_ms(about: &About, tx: &mut PgTransaction<'_>) -> Result
         .bind(about.period.last)
         .fetch_one(&mut **tx)
         .await
-}
-
-/// The contracts of the catalog as one statement takes them: lists side by side.
-#[derive(Default)]
-struct Lists {
-    owned_titles: Vec<String>,
-    owners: Vec<String>,
-    has_contracts: Vec<bool>,
-    titles: Vec<String>,
-    contracts: Vec<String>,
-    holders: Vec<String>,
-    from: Vec<NaiveDate>,
-    until: Vec<NaiveDate>,
-    thresholds_ms: Vec<i64>,
-    territories: Vec<Option<String>>,
-}
-
-impl Lists {
-    fn of(agreements: &Agreements, about: &About) -> Self {
-        let mut lists = Self::default();
-        for (title, of_title) in &agreements.titles {
-            lists.owned_titles.push(title.clone());
-            lists.owners.push(of_title.owner.to_string());
-            lists.has_contracts.push(!of_title.contracts.is_empty());
-            for agreement in of_title.contracts.iter().filter_map(|id| agreements.contracts.get(id)) {
-                // Within the period, whose days any calendar holds.
-                let Some((from, until)) = agreement.days_in(&about.period) else { continue };
-                lists.titles.push(title.clone());
-                lists.contracts.push(agreement.contract.contract_id.to_string());
-                lists.holders.push(agreement.contract.rights_holder_id.to_string());
-                lists.from.push(from);
-                lists.until.push(until);
-                lists.thresholds_ms.push(i64::try_from(agreement.threshold_ms()).unwrap_or(i64::MAX));
-                // Two upper-case letters each, so that nothing has to be quoted.
-                lists.territories.push(agreement.contract.territories.as_ref().map(|territories| {
-                    format!("{{{}}}", territories.iter().map(Territory::as_str).collect::<Vec<_>>().join(","))
-                }));
-            }
-        }
-        lists
-    }
-}
-
-#[derive(sqlx::FromRow)]
-struct Sums {
-    rights_holder_id: String,
-    contract_id: String,
-    title_id: String,
-    territory: String,
-    device_class: String,
-    plays: i64,
-    qualified_views: i64,
-    watched_ms: i64,
-    aged_ms: i64,
-    content_ms: i64,
-    distinct_accounts: i64,
-    peak_concurrent: i64,
-    outside_window_ms: i64,
-    outside_territory_ms: i64,
-}
-
-async fn watched(
-    about: &About,
-    agreements: &Agreements,
-    used: &mut Used,
-    tx: &mut PgTransaction<'_>,
-) -> Result<(), StatementError> {
-    // An id is never empty, so '' stands for none and the two halves can be joined by equality. An interval's end
-    // comes before another's beginning at the same instant: they are half open.
-    const SUMS: &str = "
-        with owned as (
-          select * from unnest($3::text[], $4::text[], $5::boolean[]) as owned (title_id, owner, has_contracts)),
-        agreed as (
-          select title_id, contract_id, rights_holder_id, valid_from, valid_until, threshold_ms,
-                 territories::text[] as territories
-          from unnest($6::text[], $7::text[], $8::text[], $9::date[], $10::date[], $11::bigint[], $12::text[])
-            as agreed (title_id, contract_id, rights_holder_id, valid_from, valid_until, threshold_ms, territories)),
-        days as (
-          select title_id, range_agg(daterange(valid_from, valid_until, '[]')) as days from agreed group by title_id),
-        chosen as (
-          select facts.*, coalesce(agreed.rights_holder_id, owned.owner, '') as rights_holder_id,
-                 coalesce(agreed.contract_id, '') as contract_id,
-                 greatest(coalesce(agreed.threshold_ms, $13), 1) as threshold_ms,
-                 case when agreed.contract_id is not null or not coalesce(owned.has_contracts, false) then 'inside'
-                      when coalesce(days.days @> facts.day, false) then 'territory'
-                      else 'window' end as outside
-          from facts
-          left join owned on owned.title_id = facts.title_id
-          left join agreed on agreed.title_id = facts.title_id
-                          and facts.day between agreed.valid_from and agreed.valid_until
-                          and (agreed.territories is null or facts.territory = any(agreed.territories))
-          left join days on days.title_id = facts.title_id
-          where facts.day between $1 and $2
-            and ($14 = '' or coalesce(agreed.rights_holder_id, owned.owner) = $14)),
-        sums as (
-          select rights_holder_id, contract_id, title_id, territory, device_class,
-                 count(*) filter (where played) as plays,
-                 count(*) filter (where before_ms < threshold_ms and threshold_ms <= before_ms + watched_ms)
-                   as qualified_views,
-                 sum(watched_ms)::bigint as watched_ms, sum(aged_ms)::bigint as aged_ms,
-                 sum(content_ms)::bigint as content_ms, count(distinct account_id) as distinct_accounts,
-                 coalesce(sum(watched_ms) filter (where outside = 'window'), 0)::bigint as outside_window_ms,
-                 coalesce(sum(watched_ms) filter (where outside = 'territory'), 0)::bigint as outside_territory_ms
-          from chosen group by rights_holder_id, contract_id, title_id, territory, device_class),
-        edges as (
-          select rights_holder_id, contract_id, title_id, territory, device_class, edge.at, edge.step
-          from chosen, unnest(intervals) as watched,
-               lateral (values (lower(watched), 1), (upper(watched), -1)) as edge (at, step)),
-        running as (
-          select rights_holder_id, contract_id, title_id, territory, device_class,
-                 sum(step) over (partition by rights_holder_id, contract_id, title_id, territory, device_class
-                                 order by at, step rows unbounded preceding) as concurrent
-          from edges),
-        peaks as (
-          select rights_holder_id, contract_id, title_id, territory, device_class, max(concurrent) as peak
-          from running group by rights_holder_id, contract_id, title_id, territory, device_class)
-        select rights_holder_id, contract_id, title_id, territory, device_class, plays, qualified_views, watched_ms,
-               aged_ms, content_ms, distinct_accounts, coalesce(peak, 0) as peak_concurrent, outside_window_ms,
-               outside_territory_ms
-        from sums left join peaks using (rights_holder_id, contract_id, title_id, territory, device_class)";
-    let lists = Lists::of(agreements, about);
-    let mut sums = sqlx::query_as::<_, Sums>(SUMS)
-        .bind(about.period.first)
-        .bind(about.period.last)
-        .bind(lists.owned_titles)
-        .bind(lists.owners)
-        .bind(lists.has_contracts)
-        .bind(lists.titles)
-        .bind(lists.contracts)
-        .bind(lists.holders)
-        .bind(lists.from)
-        .bind(lists.until)
-        .bind(lists.thresholds_ms)
-        .bind(lists.territories)
-        .bind(VIEW_THRESHOLD_MS.cast_signed())
-        .bind(about.holder().to_owned())
-        .fetch(&mut **tx);
-    while let Some(sums) = sums.try_next().await? {
-        if used.rows.len() >= ROWS_MAX {
-            return Err(StatementError::TooLong);
-        }
-        used.rows.insert(
-            Key {
-                rights_holder_id: sums.rights_holder_id,
-                contract_id: sums.contract_id,
-                title_id: sums.title_id,
-                territory: sums.territory,
-                device_class: sums.device_class,
-                currency: String::new(),
-            },
-            Figures {
-                plays: sums.plays,
-                qualified_views: sums.qualified_views,
-                watched_ms: sums.watched_ms,
-                aged_ms: sums.aged_ms,
-                content_ms: sums.content_ms,
-                distinct_accounts: sums.distinct_accounts,
-                peak_concurrent: sums.peak_concurrent,
-                outside_window_ms: sums.outside_window_ms,
-                outside_territory_ms: sums.outside_territory_ms,
-                ..Figures::default()
-            },
-        );
-    }
-    Ok(())
 }
 
 #[derive(sqlx::FromRow)]

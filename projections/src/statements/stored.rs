@@ -1,5 +1,7 @@
 //! Statements that were closed, as they are kept.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
 use futures_util::TryStreamExt as _;
 use pulsegate_domain::money::Currency;
@@ -8,7 +10,7 @@ use serde::Serialize;
 use sqlx::{FromRow as _, PgPool, Row as _};
 use tokio::sync::mpsc;
 
-use super::{About, FIGURES, Figures, Head, Key, Row, StatementError};
+use super::{About, FIGURES, Figures, Head, Key, Row, Statement, StatementError};
 
 /// Rows that are handed on together.
 const PAGE_ROWS: usize = 1_000;
@@ -59,6 +61,21 @@ impl Rows {
         let (sender, pages) = mpsc::channel(1);
         // There is room for one page.
         drop(sender.try_send(Ok(rows)));
+        Self { pages }
+    }
+
+    /// The rows of a statement that others read as well.
+    #[must_use]
+    pub fn of_shared(statement: Arc<Statement>) -> Self {
+        let (sender, pages) = mpsc::channel(PAGES_WAITING);
+        tokio::spawn(async move {
+            for page in statement.rows.chunks(PAGE_ROWS) {
+                if sender.send(Ok(page.to_vec())).await.is_err() {
+                    // Nobody reads on.
+                    return;
+                }
+            }
+        });
         Self { pages }
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use pulsegate_projections::licensing::{self, KnownTitle, MostBy, Terms, UsageBy, UsageFigures, UsageQuestion};
 use pulsegate_projections::statements::{self, About, Figures, Largest, Row, Rows, Selection, StatementError};
+use sqlx::postgres::PgPoolOptions;
 
 use crate::desk::{Desk, at_a_desk, catalog};
 use crate::viewers::Viewers;
@@ -93,16 +94,18 @@ async fn usage_is_the_sum_of_its_facts(desk: &Desk<'_>) {
         };
         assert!(in_order, "{by:?}: {:?}", report.rows);
     }
+    let some = facts.iter().find(|fact| fact.title_id == "film-0" && fact.played).expect("somebody played it");
     let wanted = UsageQuestion {
         title: Some("film-0".parse().unwrap()),
-        territory: Some("DE".parse().unwrap()),
-        device_class: Some("tv".parse().unwrap()),
+        territory: Some(some.territory.parse().unwrap()),
+        device_class: Some(some.device_class.parse().unwrap()),
         most_by: MostBy::Plays,
         limit: 1,
         ..question(UsageBy::Territory)
     };
     let part = licensing::usage(pool, &wanted, look).await.unwrap();
-    let is_part = |fact: &&Fact| fact.title_id == "film-0" && fact.territory == "DE" && fact.device_class == "tv";
+    let part_of = |fact: &Fact| (fact.title_id.clone(), fact.territory.clone(), fact.device_class.clone());
+    let is_part = |fact: &&Fact| part_of(fact) == part_of(some);
     let total = UsageFigures { completion_per_mille: None, ..part.total };
     assert_eq!(total, naive(facts.iter().filter(is_part)));
     assert!(total.plays > 0 && part.total.completion_per_mille.is_some() && part.rows.len() == 1);
@@ -116,6 +119,18 @@ async fn usage_is_the_sum_of_its_facts(desk: &Desk<'_>) {
     let all = first.total;
     let of_plays = (owed.plays, owed.watched_ms, owed.aged_ms, owed.content_ms, owed.distinct_accounts);
     assert_eq!(of_plays, (all.plays, all.watched_ms, all.aged_ms, all.content_ms, all.distinct_accounts));
+}
+
+/// Whoever gives a question up as it begins leaves a connection within a transaction.
+async fn who_went_away_is_in_nobodys_way(desk: &Desk<'_>) {
+    let options = desk.bench.pool.connect_options().as_ref().clone();
+    let pool = PgPoolOptions::new().max_connections(1).connect_with(options).await.unwrap();
+    let mut connection = pool.acquire().await.unwrap();
+    sqlx::raw_sql("begin; select 1").execute(&mut *connection).await.unwrap();
+    drop(connection);
+    let report = licensing::usage(&pool, &question(UsageBy::Day), look).await.unwrap();
+    assert!(!report.rows.is_empty());
+    pool.close().await;
 }
 
 async fn a_page_is_a_part_of_the_statement(desk: &Desk<'_>, about: &About) {
@@ -162,6 +177,7 @@ async fn what_is_looked_at_is_what_is_there() {
         assert_eq!(needed.iter().map(|one| (one.partition, one.offset + 1)).collect::<BTreeMap<_, _>>(), ends);
         desk.folded().await;
         usage_is_the_sum_of_its_facts(desk).await;
+        who_went_away_is_in_nobodys_way(desk).await;
         a_page_is_a_part_of_the_statement(desk, &about).await;
 
         // A read model that stands still lets nothing be closed but what no late heartbeat can belong to any more.

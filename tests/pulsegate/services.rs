@@ -1,0 +1,93 @@
+//! A Kafka and a PostgreSQL of a test's own, to be stopped and killed.
+
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Command, ExitStatus, Stdio};
+
+use tempfile::TempDir;
+
+use crate::deployment::{Deployment, root};
+
+/// Real processes, on ports of their own.
+pub(crate) struct Services {
+    dir: TempDir,
+    pub(crate) kafka_port: u16,
+    controller_port: u16,
+    /// The port that the broker names to its clients.
+    advertised_port: u16,
+    pub(crate) postgres_port: u16,
+}
+
+impl Services {
+    /// Starts both.
+    pub(crate) fn start() -> Self {
+        let services = Self::unstarted();
+        services.ctl("kafka", "start");
+        services.ctl("postgres", "start");
+        services
+    }
+
+    /// Neither runs yet.
+    pub(crate) fn unstarted() -> Self {
+        let ports: Vec<_> = (0..3).map(|_| TcpListener::bind("127.0.0.1:0").expect("a port")).collect();
+        let port = |index: usize| ports[index].local_addr().expect("an address").port();
+        Self {
+            dir: TempDir::new().expect("a folder"),
+            kafka_port: port(0),
+            controller_port: port(1),
+            advertised_port: port(0),
+            postgres_port: port(2),
+        }
+    }
+
+    /// Lets the broker send its clients to another port, where somebody stands between.
+    pub(crate) fn advertise(&mut self, port: u16) {
+        self.advertised_port = port;
+    }
+
+    /// `start`, `stop` or `kill`.
+    pub(crate) fn ctl(&self, service: &str, action: &str) {
+        let status = self.try_ctl(service, action, Stdio::inherit());
+        assert!(status.success(), "ctl {service} {action}: {status}");
+    }
+
+    fn try_ctl(&self, service: &str, action: &str, complaints: Stdio) -> ExitStatus {
+        Command::new(root().join("ops/services/ctl"))
+            .args([service, action])
+            .env("PULSEGATE_RUN_DIR", self.dir.path())
+            // The jars that `make services` fetched serve this broker as well.
+            .env("PULSEGATE_KAFKA_PORT", self.kafka_port.to_string())
+            .env("PULSEGATE_KAFKA_CONTROLLER_PORT", self.controller_port.to_string())
+            .env("PULSEGATE_KAFKA_ADVERTISED_PORT", self.advertised_port.to_string())
+            .env("PULSEGATE_POSTGRES_PORT", self.postgres_port.to_string())
+            .stdout(Stdio::null())
+            .stderr(complaints)
+            .status()
+            .expect("ops/services/ctl runs")
+    }
+
+    /// Where the broker keeps its log.
+    pub(crate) fn kafka_data(&self) -> PathBuf {
+        self.dir.path().join("kafka/data")
+    }
+
+    /// A deployment over both as they are.
+    pub(crate) async fn deployment(&self) -> Deployment {
+        self.deployment_by(self.advertised_port, self.postgres_port).await
+    }
+
+    /// The same by way of other ports.
+    pub(crate) async fn deployment_by(&self, kafka_port: u16, postgres_port: u16) -> Deployment {
+        let database = format!("postgres://pulsegate:pulsegate@127.0.0.1:{postgres_port}/pulsegate");
+        Deployment::over(format!("127.0.0.1:{kafka_port}"), &database).await
+    }
+}
+
+impl Drop for Services {
+    fn drop(&mut self) {
+        for service in ["kafka", "postgres"] {
+            // Only what this test started, by its own pid files; gone already is as good.
+            self.try_ctl(service, "kill", Stdio::null());
+        }
+    }
+}
