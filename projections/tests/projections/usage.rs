@@ -65,7 +65,8 @@ async fn usage_is_the_sum_of_its_facts(desk: &Desk<'_>) {
     .fetch_all(pool)
     .await
     .unwrap();
-    let parts: [(UsageBy, fn(&Fact) -> String); 4] = [
+    type Part = (UsageBy, fn(&Fact) -> String);
+    let parts: [Part; 4] = [
         (UsageBy::Day, |fact| fact.day.to_string()),
         (UsageBy::Title, |fact| fact.title_id.clone()),
         (UsageBy::Territory, |fact| fact.territory.clone()),
@@ -171,7 +172,7 @@ async fn what_is_looked_at_is_what_is_there() {
         let about = About { period: "2026-Q4".parse().unwrap(), rights_holder: None };
         // What isn't folded yet is waited for.
         let pool = &desk.bench.pool;
-        let deadline = Duration::from_secs(60);
+        let deadline = Duration::from_mins(1);
         let needed = statements::caught_up(pool, &desk.settings, &about.period, deadline).await.unwrap();
         let ends = desk.bench.ends().await;
         assert_eq!(needed.iter().map(|one| (one.partition, one.offset + 1)).collect::<BTreeMap<_, _>>(), ends);
