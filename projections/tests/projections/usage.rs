@@ -23,9 +23,6 @@ struct Fact {
     content_ms: i64,
 }
 
-/// What a fact is of.
-type Of = fn(&Fact) -> String;
-
 /// The sums over facts, one by one.
 fn naive<'a>(facts: impl Iterator<Item = &'a Fact>) -> UsageFigures {
     let mut accounts = BTreeSet::new();
@@ -53,6 +50,9 @@ fn question(by: UsageBy) -> UsageQuestion {
     }
 }
 
+/// What a report is apart by, and how a fact says it.
+type Part = (UsageBy, fn(&Fact) -> String);
+
 /// The catalog knows the length of one film.
 fn look(titles: &[String]) -> (HashMap<String, KnownTitle>, i64) {
     let known = KnownTitle { name: "A film".to_owned(), runtime_ms: Some(60_000) };
@@ -68,7 +68,7 @@ async fn usage_is_the_sum_of_its_facts(desk: &Desk<'_>) {
     .fetch_all(pool)
     .await
     .unwrap();
-    let parts: [(UsageBy, Of); 4] = [
+    let parts: [Part; 4] = [
         (UsageBy::Day, |fact| fact.day.to_string()),
         (UsageBy::Title, |fact| fact.title_id.clone()),
         (UsageBy::Territory, |fact| fact.territory.clone()),

@@ -66,9 +66,9 @@ export function withError(figure: number, error: number | null): string {
 }
 
 /** What an answer rests on, in a sentence. */
-export function restsOn({ events, sample, first, last }: Answer): string {
+export function restsOn({ kind, events, sample, first, last }: Answer): string {
   const days = first === null || last === null ? '' : first === last ? ` of ${first}` : ` from ${first} to ${last}`;
-  if (sample === null) return `${count(events, 'event')}${days}, each of them counted.`;
+  if (sample === null) return `${count(events, 'event')}${days}, each of them ${kind === 'trend' ? 'counted' : 'looked into'}.`;
   return `${count(events, 'event')}${days}, of which everything that one person in ${whole(sample.one_in)} did was looked into. ± is how far a figure is off at most, in 95 of 100 such samples.`;
 }
 
@@ -82,7 +82,7 @@ export function shown(answer: Answer, by: string): Node[] | string {
     case 'breakdown':
       return [note, breakdown(answer.rows)];
     case 'sessions':
-      return [note, ...sessions(answer.rows)];
+      return [note, ...sessions(answer.rows, ...between(answer))];
     case 'funnel':
       return [note, funnel(answer.rows)];
     case 'retention':
@@ -130,10 +130,11 @@ function tile(name: string, value: string, note = ''): HTMLElement {
   return h('div', { class: 'panel tile' }, h('dt', {}, name), h('dd', {}, value, note === '' ? null : h('div', { class: 'note' }, note)));
 }
 
-function sessions(rows: SessionsRow[]): Node[] {
+function sessions(rows: SessionsRow[], from: number, until: number): Node[] {
   const all = rows.find(({ day }) => day === null);
   const days = rows.filter(({ day }) => day !== null);
-  const plot = { title: 'Sessions', times: days.map(({ day }) => Date.parse(day ?? '')), lines: [{ name: 'Sessions', values: days.map((row) => row.sessions) }], kind: 'bars' as const, figure: whole, time: dayOf };
+  const { times, lines } = linesOf(days.map((row) => ({ at: row.day ?? '', name: 'Sessions', events: row.sessions })), 86_400_000, from, until);
+  const plot = { title: 'Sessions', times, lines, kind: 'bars' as const, figure: whole, time: dayOf };
   const columns: Column<SessionsRow>[] = [
     { key: 'day', head: 'Day', unit: 'UTC', order: ({ day }) => day, cell: ({ day }) => day ?? '' },
     { key: 'sessions', head: 'Sessions', order: (row) => row.sessions, cell: (row) => withError(row.sessions, row.error) },

@@ -32,6 +32,8 @@ const saved = new SavedQuestions(byId<HTMLFormElement>('save'), byId('saved'), (
 
 function draw(): void {
   byId('asks').replaceChildren(...ASKS.map((ask) => h('a', { href: writeQuestion({ ...empty(ask), period: question.ask === 'retention' || ask === 'retention' || question.ask === 'timeline' ? empty(ask).period : question.period }), 'aria-current': ask === question.ask ? 'page' : null }, NAMES[ask])));
+  // On a phone the row of questions scrolls: the one that is asked is in sight.
+  document.querySelector('#asks a[aria-current]')?.scrollIntoView({ inline: 'center', block: 'nearest' });
   setText(byId('about'), ABOUT[question.ask]);
   document.title = `pulsegate · clickstream · ${NAMES[question.ask].toLowerCase()}`;
   drawForm(form, question, {

@@ -109,7 +109,7 @@ const TOPS: readonly Choice[] = [['', '10'], ['5', '5'], ['20', '20'], ['50', '5
 /** The fields of a question. */
 export function drawForm(element: HTMLFormElement, question: Question, asking: Asking): void {
   const now = (): Question => readForm(element, question);
-  const names = (): HTMLElement => field('Events (all if empty, several with commas)', text('name', question.names.join(', '), 'names', 'search'));
+  const names = (): HTMLElement => field('Events (all if empty)', text('name', question.names.join(', '), 'names', 'search, play'));
   const main: Node[] = [];
   const below: Node[] = [];
   switch (question.ask) {
