@@ -24,7 +24,7 @@ async fn a_question_means_the_same_over_http_on_the_command_line_and_saved() {
     let deployment = Deployment::new().await;
     let node = deployment.node().await;
     let event = |person: usize, name: &str| {
-        let kind = if person % 2 == 0 { "tv" } else { "web" };
+        let kind = if person.is_multiple_of(2) { "tv" } else { "web" };
         json!({"name": name, "account_id": format!("p{person}"), "properties": {"kind": kind, "a \"b\"": person}})
     };
     let opened = (0..20).map(|person| event(person, "open"));
