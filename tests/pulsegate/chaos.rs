@@ -306,7 +306,7 @@ fn number(name: &str) -> Option<u64> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_fails_nothing_acknowledged_is_lost_or_counted_twice_and_all_of_it_recovers() {
-    let seed = number("CHAOS_SEED").unwrap_or_else(|| Uuid::now_v7().as_u128() as u64 & 0xffff_ffff);
+    let seed = number("CHAOS_SEED").unwrap_or_else(|| Uuid::now_v7().as_u64_pair().1 & 0xffff_ffff);
     let time = Duration::from_secs(number("CHAOS_SECONDS").unwrap_or(SECONDS));
     println!("chaos for {} s; again by CHAOS_SEED={seed}", time.as_secs());
     let mut rng = ChaCha8Rng::seed_from_u64(seed);

@@ -50,6 +50,9 @@ fn question(by: UsageBy) -> UsageQuestion {
     }
 }
 
+/// What a report is apart by, and how a fact says it.
+type Part = (UsageBy, fn(&Fact) -> String);
+
 /// The catalog knows the length of one film.
 fn look(titles: &[String]) -> (HashMap<String, KnownTitle>, i64) {
     let known = KnownTitle { name: "A film".to_owned(), runtime_ms: Some(60_000) };
@@ -65,7 +68,7 @@ async fn usage_is_the_sum_of_its_facts(desk: &Desk<'_>) {
     .fetch_all(pool)
     .await
     .unwrap();
-    let parts: [(UsageBy, fn(&Fact) -> String); 4] = [
+    let parts: [Part; 4] = [
         (UsageBy::Day, |fact| fact.day.to_string()),
         (UsageBy::Title, |fact| fact.title_id.clone()),
         (UsageBy::Territory, |fact| fact.territory.clone()),
@@ -171,7 +174,7 @@ async fn what_is_looked_at_is_what_is_there() {
         let about = About { period: "2026-Q4".parse().unwrap(), rights_holder: None };
         // What isn't folded yet is waited for.
         let pool = &desk.bench.pool;
-        let deadline = Duration::from_secs(60);
+        let deadline = Duration::from_mins(1);
         let needed = statements::caught_up(pool, &desk.settings, &about.period, deadline).await.unwrap();
         let ends = desk.bench.ends().await;
         assert_eq!(needed.iter().map(|one| (one.partition, one.offset + 1)).collect::<BTreeMap<_, _>>(), ends);
