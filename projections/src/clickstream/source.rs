@@ -16,8 +16,10 @@ use crate::live::ReadError;
 pub const EVENTS_MAX: i64 = 50_000;
 /// The same where it was asked to be exact.
 pub const EXACT_MAX: i64 = 5_000_000;
-/// Most events of a sample that are read, by what the counts let expect.
+/// Most events of a sample that are read, by what the counts let expect; and of the larger one, whose rows lie far apart,
+/// where their properties are read as well.
 const SAMPLED_MAX: i64 = 200_000;
+const WITH_PROPERTIES_MAX: i64 = 100_000;
 /// The thinnest sample; from there on the statement's time limits.
 const ONE_IN_MAX: i64 = 1 << 20;
 
@@ -74,8 +76,10 @@ impl Source {
             ));
         }
         let mut one_in = 16;
-        while one_in < ONE_IN_MAX && events / one_in > SAMPLED_MAX {
+        let mut read_max = if needs_properties(question) { WITH_PROPERTIES_MAX } else { SAMPLED_MAX };
+        while one_in < ONE_IN_MAX && events / one_in > read_max {
             one_in *= 16;
+            read_max = SAMPLED_MAX;
         }
         source.sample = Some(Sample { one_in });
         Ok(source)

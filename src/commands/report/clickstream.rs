@@ -79,7 +79,7 @@ enum AskCommand {
     },
     /// How many events have which value at a path of their properties
     Breakdown {
-        /// Such as $.player.version, $.items[0] or $."a key. with dots"
+        /// Such as `$.player.version`, `$.items[0]` or `$."a key. with dots"`
         path: String,
         /// How many values are told apart, 1-100
         #[arg(long)]
