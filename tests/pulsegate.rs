@@ -7,6 +7,8 @@
 #[allow(dead_code, reason = "the domain's own tests ask it more")]
 mod straight_line;
 
+#[path = "pulsegate/access.rs"]
+mod access;
 #[path = "pulsegate/cluster.rs"]
 mod cluster;
 #[path = "pulsegate/crashes.rs"]
@@ -15,6 +17,8 @@ mod crashes;
 mod deployment;
 #[path = "pulsegate/explaining.rs"]
 mod explaining;
+#[path = "pulsegate/hostile.rs"]
+mod hostile;
 #[path = "pulsegate/households.rs"]
 mod households;
 #[path = "pulsegate/main_job.rs"]

@@ -11,7 +11,7 @@ export default defineConfig({
     assetsInlineLimit: 0,
     // swagger-ui is one file of this size and only the API page loads it.
     chunkSizeWarningLimit: 2_000,
-    rolldownOptions: { input: ['index.html', 'player.html', 'projections.html', 'docs.html'] },
+    rolldownOptions: { input: ['index.html', 'player.html', 'projections.html', 'docs.html', 'signed-out.html'] },
   },
   plugins: [
     {
@@ -19,7 +19,7 @@ export default defineConfig({
       name: 'pages-without-extension',
       configureServer(server) {
         server.middlewares.use((request, _response, next) => {
-          request.url = request.url?.replace(/^\/(player|projections|docs)(?=\?|$)/, '/$1.html');
+          request.url = request.url?.replace(/^\/(player|projections|docs|signed-out)(?=\?|$)/, '/$1.html');
           next();
         });
       },

@@ -14,6 +14,7 @@ mod provisional;
 mod reports;
 mod rights_holders;
 mod sessions;
+pub(crate) mod sign_in;
 mod signals;
 mod statements;
 mod titles;
@@ -23,6 +24,7 @@ use http::Method;
 use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
 
+use crate::callers::let_in;
 use crate::cluster::pass_on;
 use crate::middleware::{around, cors, keep_refused};
 use crate::openapi::Description;
@@ -40,10 +42,14 @@ pub fn router_with(state: ApiState, more: Router<ApiState>) -> Router {
     let surrounded = axum::middleware::from_fn_with_state(state.clone(), around);
     let cors = cors(&state.settings().cors_origins);
     let passed_on = axum::middleware::from_fn_with_state(state.clone(), pass_on);
-    let (described, _) = taking_in().layer(kept).merge(asking()).layer(passed_on).split_for_parts();
+    let let_in = axum::middleware::from_fn_with_state(state.clone(), let_in);
+    let sign_in_first = axum::middleware::from_fn_with_state(state.clone(), sign_in::sign_in_first);
+    // Who calls is asked before anything is passed on: the other node then needn't.
+    let (described, _) = taking_in().layer(kept).merge(asking()).layer(passed_on).layer(let_in).split_for_parts();
     // The fallbacks first: what is layered after them surrounds them too.
     let router = described
-        .merge(pages::routes())
+        .merge(pages::routes().layer(sign_in_first))
+        .merge(sign_in::routes())
         .merge(more)
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(not_found)
@@ -87,6 +93,7 @@ fn asking() -> OpenApiRouter<ApiState> {
         .merge(live::routes())
         .merge(cluster::routes())
         .merge(provisional::routes())
+        .merge(sign_in::described())
 }
 
 async fn not_found() -> Problem {

@@ -47,7 +47,8 @@ impl ApiState {
     #[must_use]
     pub fn among(cluster: Cluster, playback: Playback, reads: Reads, settings: ApiSettings) -> Self {
         let routes = crate::openapi::document().paths.paths.into_keys();
-        let measures = Measures::of_routes(routes.chain(crate::routes::pages::PATHS.iter().map(ToString::to_string)));
+        let others = crate::routes::pages::PATHS.iter().chain(crate::routes::sign_in::PATHS);
+        let measures = Measures::of_routes(routes.chain(others.map(ToString::to_string)));
         Self {
             inner: Arc::new(Inner {
                 playback,

@@ -27,6 +27,7 @@ pub(crate) const PATHS: &[&str] = &[
     "/player",
     "/projections",
     "/docs",
+    "/signed-out",
     "/clip.webm",
     "/assets/{*file}",
     "/sdk/{*file}",
@@ -59,6 +60,7 @@ pub(crate) fn routes() -> Router<ApiState> {
         .route("/player", get(|headers: HeaderMap| async move { file("player.html", &headers) }))
         .route("/projections", get(|headers: HeaderMap| async move { file("projections.html", &headers) }))
         .route("/docs", get(|headers: HeaderMap| async move { file("docs.html", &headers) }))
+        .route("/signed-out", get(|headers: HeaderMap| async move { file("signed-out.html", &headers) }))
         .route("/clip.webm", get(by_path))
         .route("/assets/{*file}", get(by_path))
         .route("/sdk/{*file}", get(by_path))
