@@ -151,6 +151,12 @@ impl SignIn {
         &self.inner.origin
     }
 
+    /// Whether sessions end with this process, and are of no other node: nobody said by what they are sealed.
+    #[must_use]
+    pub fn is_of_one_process(&self) -> bool {
+        self.inner.settings.secret.is_none()
+    }
+
     /// How long a session lasts.
     #[must_use]
     pub fn session_life(&self) -> Duration {

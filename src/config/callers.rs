@@ -144,6 +144,11 @@ impl CallersConfig {
                     "account {}, key {}, address {} (0: no limit)",
                     self.account_limit, self.key_limit, self.address_limit
                 );
+                if self.sign_in.as_ref().is_some_and(SignIn::is_of_one_process) {
+                    tracing::warn!(
+                        "sessions end with this process, and no other node takes them: set PULSEGATE_SESSION_SECRET"
+                    );
+                }
                 let people = self.sign_in.as_ref().map_or("none", SignIn::issuer);
                 tracing::info!(
                     players_by = tokens,

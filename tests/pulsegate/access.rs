@@ -119,10 +119,51 @@ async fn nodes_that_share_partitions_let_each_other_in_and_pass_on_what_was_let_
             let (status, answer) = ask(node, &token, "POST", &path, &start).await;
             assert_eq!(status, 201, "{account}: {answer}");
         }
+        // What its token binds holds on whichever node its account is.
+        let bound = login.token(&account, &["--device", "tv-1"]);
+        for node in [&one, &other] {
+            let elsewhere = json!({"device_id": "tv-2", "title_id": "film"});
+            assert_eq!(ask(node, &bound, "POST", &path, &elsewhere).await.0, 403, "{account}");
+        }
         // Who only says that a node has asked already is asked.
         let forged = one.client.get(format!("{}{path}", one.url)).header("pulsegate-hop", other.address());
         assert_eq!(forged.send().await.expect("an answer").status().as_u16(), 401);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_changed_what_is_in_the_log() {
+    let deployment = Deployment::new().await;
+    let node = deployment.node_with(&[("PULSEGATE_ACCESS", "closed")]).await;
+    let made = deployment.run(&["keys", "create", "billing", "--scope", "policies:write", "--json"]);
+    let made: Value = serde_json::from_str(&made).expect("JSON");
+    let (id, key) = (made["id"].as_str().expect("an id"), made["key"].as_str().expect("a key"));
+    let terms = json!({"rules": [{"scope": "account", "max": 4, "on_limit": "block_newest"}]});
+    until("the node to know the key", || async {
+        ask(&node, key, "PUT", "/v1/policies/premium", &terms).await.0 == 200
+    })
+    .await;
+    let entitlement = json!({"policy": "premium"});
+    assert_eq!(ask(&node, key, "PUT", "/v1/accounts/anna/entitlement", &entitlement).await.0, 200);
+    // The same again changes nothing, so there is nothing to say of it.
+    assert_eq!(ask(&node, key, "PUT", "/v1/accounts/anna/entitlement", &entitlement).await.0, 200);
+    deployment.run(&["keys", "revoke", id]);
+    let told = deployment.run(&["audit", "--since", "1d", "--json"]);
+    let told: Vec<Value> = told.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let by_key = format!("key:{id} billing");
+    let said: Vec<_> = told
+        .iter()
+        .map(|one| (one["change"].as_str().unwrap_or_default(), one["subject"].as_str().unwrap_or_default()))
+        .collect();
+    assert_eq!(
+        said,
+        [("key_created", id), ("policy_published", "premium"), ("entitlement_changed", "anna"), ("key_revoked", id)]
+    );
+    for (one, by) in told.iter().zip(["command:", &by_key, &by_key, "command:"]) {
+        assert!(one["by"].as_str().is_some_and(|who| who.starts_with(by)), "{one} is not by {by}");
+    }
+    let by_servers = deployment.run(&["audit", "--by", "key:", "--json"]);
+    assert_eq!(by_servers.lines().count(), 2, "{by_servers}");
 }
 
 /// A provider in a process of its own.

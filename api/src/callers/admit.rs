@@ -57,7 +57,11 @@ impl Callers {
             return Ok(Caller::Anyone);
         };
         if request.headers().get(NODE).is_some_and(|shown| wall.is_node_secret(shown.as_bytes())) {
-            return Ok(Caller::Node);
+            // The other node has asked whether they may. What a token binds in a body is looked at where the body is read.
+            return match shown(request.headers(), wall) {
+                Ok(Shown::Token(token)) => wall.player(&token).await.map(Caller::Player),
+                _ => Ok(Caller::Node),
+            };
         }
         // Whoever is no node must not say that a node has asked already.
         for name in [NODE, HOP] {

@@ -4,7 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use pulsegate_api::{ApiSettings, ServerSettings, router, serve};
+use pulsegate_api::{ApiSettings, ServerSettings, Tls, router, serve};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -159,4 +159,36 @@ async fn what_is_under_way_at_a_stop_is_answered() {
     under_way.read_to_end(&mut answer).unwrap();
     assert!(answer.starts_with(b"HTTP/1.1 4"), "{}", String::from_utf8_lossy(&answer));
     server.served.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_is_taken_up_anew_when_its_files_change() {
+    let folder = tempfile::tempdir().unwrap();
+    let (certificate, key) = (folder.path().join("tls.crt"), folder.path().join("tls.key"));
+    let from = |name: &str| format!("{}/tests/tls/{name}", env!("CARGO_MANIFEST_DIR"));
+    let put = |name: &str| {
+        std::fs::copy(from(&format!("{name}.crt")), &certificate).unwrap();
+        std::fs::copy(from(&format!("{name}.key")), &key).unwrap();
+    };
+    put("one");
+    let tls = Tls::read(&certificate, &key).unwrap();
+    let server = run(ServerSettings { tls: Some(tls.clone()), ..ServerSettings::default() }).await;
+    let ask = async |name: &str| {
+        let root = reqwest::Certificate::from_pem(&std::fs::read(from(&format!("{name}.crt"))).unwrap()).unwrap();
+        let client = reqwest::Client::builder().add_root_certificate(root).no_proxy().build().unwrap();
+        let answer = client.get(format!("https://127.0.0.1:{}/v1/live", server.address.port())).send().await;
+        answer.map(|answer| answer.status().as_u16()).map_err(|error| error.is_connect())
+    };
+    assert_eq!(ask("one").await, Ok(200));
+    assert_eq!(ask("other").await, Err(true), "another's certificate");
+    put("other");
+    assert!(tls.take_up());
+    assert_eq!((ask("other").await, ask("one").await), (Ok(200), Err(true)));
+    // Half of a change is none.
+    std::fs::copy(from("one.key"), &key).unwrap();
+    assert!(!tls.take_up());
+    assert_eq!(ask("other").await, Ok(200));
+    assert!(Tls::read(&certificate, &key).is_err());
+    // Who doesn't speak TLS is told nothing, and holds nothing.
+    assert!(!server.live().await.starts_with("HTTP/1.1 200"));
 }
