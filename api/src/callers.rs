@@ -1,7 +1,7 @@
 //! Who calls: what is asked of each request before a route sees it.
 //!
 //! Without configuration everything is open to everybody, as on a laptop. Closed, each route asks for what
-//! [`needs`] says: a player's token of the account that the path names, or a key with a scope. **Invariant:** closed, a
+//! `callers/needs.rs` says: a player's token of the account that the path names, or a key with a scope. **Invariant:** closed, a
 //! route that stands in no row is nobody's.
 
 mod admit;

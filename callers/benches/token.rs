@@ -27,10 +27,10 @@ fn checks(criterion: &mut Criterion) {
         let tokens = Tokens::new(settings());
         let (known, mut fresh) = (token(0), 0_u64);
         runtime.block_on(tokens.check(&known, now)).expect("good");
-        criterion.bench_function(format!("token {name}, remembered"), |bencher| {
+        criterion.bench_function(&format!("token {name}, remembered"), |bencher| {
             bencher.to_async(&runtime).iter(|| tokens.check(&known, now));
         });
-        criterion.bench_function(format!("token {name}, new"), |bencher| {
+        criterion.bench_function(&format!("token {name}, new"), |bencher| {
             bencher.iter_batched(
                 || {
                     fresh += 1;

@@ -204,7 +204,9 @@ fn exchange(address: &str, bytes: &[u8]) -> Vec<u16> {
                 drop(stream.shutdown(std::net::Shutdown::Write));
                 stream.set_read_timeout(Some(HANG)).expect("a deadline");
             }
-            Err(_) => panic!("no end of an answer within {HANG:?} to {:?}", String::from_utf8_lossy(bytes)),
+            Err(error) => {
+                panic!("no end of an answer within {HANG:?} ({error}) to {:?}", String::from_utf8_lossy(bytes))
+            }
         }
     }
     let text = String::from_utf8_lossy(&answer);
