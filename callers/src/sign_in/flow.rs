@@ -20,6 +20,8 @@ use crate::token::{TokenError, header_of, token_error};
 const LEEWAY_S: u64 = 30;
 /// Longest name that is taken over.
 const NAME_CHARS_MAX: usize = 100;
+/// Claims that say what people call somebody, the best first.
+const NAMES: [&str; 3] = ["name", "preferred_username", "email"];
 /// Longest subject.
 const SUBJECT_LEN_MAX: usize = 255;
 
@@ -125,7 +127,7 @@ impl SignIn {
         read(asked.header("content-type", "application/x-www-form-urlencoded").body(form)).await
     }
 
-    /// The claims of the provider's signed word, and where it leaves the roles out, of what it says when asked.
+    /// The claims of the provider's signed word, and where it leaves roles or names out, of what it says when asked.
     async fn identity(
         &self,
         endpoints: &Arc<Endpoints>,
@@ -156,7 +158,8 @@ impl SignIn {
             return Err(TokenError::Expired.into());
         }
         let claim = &self.inner.settings.roles_claim;
-        if claims.get(claim).is_none()
+        let lacks_name = NAMES.iter().all(|name| claims.get(*name).is_none());
+        if (lacks_name || claims.get(claim).is_none())
             && let (Some(userinfo), Some(token)) = (&endpoints.userinfo, &tokens.access_token)
         {
             let said: Value = read(self.inner.provider.client.get(userinfo.clone()).bearer_auth(token)).await?;
@@ -164,7 +167,7 @@ impl SignIn {
             if said["sub"] != claims["sub"] {
                 return Err(SignInError::Provider("it speaks of somebody else when asked".to_owned()));
             }
-            for name in [claim.as_str(), "name", "email", "preferred_username"] {
+            for name in NAMES.into_iter().chain([claim.as_str()]) {
                 if claims.get(name).is_none()
                     && let Some(value) = said.get(name)
                 {
@@ -179,7 +182,7 @@ impl SignIn {
         let settings = &self.inner.settings;
         let subject = claims["sub"].as_str().filter(|subject| (1..=SUBJECT_LEN_MAX).contains(&subject.len()));
         let subject = subject.ok_or_else(|| TokenError::Claim("sub", "is missing or too long".to_owned()))?;
-        let name = ["name", "preferred_username", "email"].iter().find_map(|claim| claims[claim].as_str());
+        let name = NAMES.iter().find_map(|claim| claims[*claim].as_str());
         let name = name.unwrap_or(subject).chars().filter(|letter| !letter.is_control()).take(NAME_CHARS_MAX).collect();
         Ok(Person {
             subject: subject.to_owned(),
