@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 /// What must be there for every page to be served.
-const NEEDED: [&str; 5] = ["index.html", "player.html", "projections.html", "docs.html", "clip.webm"];
+const NEEDED: [&str; 6] =
+    ["index.html", "player.html", "projections.html", "docs.html", "signed-out.html", "clip.webm"];
 
 fn main() {
     // Asked as it runs: a script compiled for one clone is used for every other that shares its target folder.

@@ -2,10 +2,12 @@
 //!
 //! Exit codes: 0 done, 1 failed, 2 wrong usage, 64 wrong configuration.
 
+mod audit;
 mod dead_letters;
 mod decisions;
 mod events;
 mod import;
+mod keys;
 mod new;
 mod policies;
 mod projection;
@@ -13,6 +15,7 @@ mod report;
 mod resend;
 mod serve;
 mod signals;
+mod token;
 mod topic_reader;
 mod when;
 
@@ -79,6 +82,14 @@ enum Command {
     /// Contracts with rights holders
     #[command(subcommand)]
     Contracts(import::ContractsCommand),
+    /// Who changed what
+    Audit(audit::AuditArgs),
+    /// Keys by which servers call
+    #[command(subcommand)]
+    Keys(keys::KeysCommand),
+    /// Players' tokens, as a login service issues them: for a laptop
+    #[command(subcommand)]
+    Token(token::TokenCommand),
     /// Viewers over HTTP, seeded, with misbehaving players
     Simulate(SimulateArgs),
     /// A new projection, or a new service
@@ -98,9 +109,11 @@ enum Command {
 
 /// Runs the command that was asked for.
 pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
-    // A template needs no settings, and wrong ones are no reason not to make it.
-    if let Command::New(command) = cli.command {
-        return new::run(command);
+    // These need no settings, and wrong ones are no reason not to make it.
+    match cli.command {
+        Command::New(command) => return new::run(command),
+        Command::Token(command) => return token::run(command),
+        _ => {}
     }
     let config = match Config::read(&variables::of_environment()) {
         Ok(config) => config,
@@ -136,7 +149,10 @@ async fn dispatch(command: Command, config: Config) -> anyhow::Result<ExitCode> 
             let report = simulate::run(args, telemetry::stop_signal()).await?;
             Ok(if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
+        Command::Audit(args) => audit::run(&config, args).await,
+        Command::Keys(command) => keys::run(&config, command).await,
         Command::New(command) => new::run(command),
+        Command::Token(command) => token::run(command),
         Command::Migrate => {
             let pool = serve::pool(&config)?;
             pulsegate_projections::migrate(&pool).await.context("failed to migrate the database")?;
@@ -159,4 +175,12 @@ async fn dispatch(command: Command, config: Config) -> anyhow::Result<ExitCode> 
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+/// Who runs this command, as far as this machine says: what stands beside a change that they make.
+fn operator() -> String {
+    let user = ["USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok()).unwrap_or_else(|| "?".to_owned());
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let plain = |text: &str| text.trim().chars().filter(|letter| !letter.is_control()).take(100).collect::<String>();
+    format!("command:{}@{}", plain(&user), plain(&host))
 }

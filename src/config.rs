@@ -1,5 +1,9 @@
 //! Configuration: `PULSEGATE_…` variables, read once, every mistake named at once.
 
+mod callers;
+mod server;
+mod sign_in;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::ops::Deref;
@@ -12,6 +16,9 @@ use pulsegate_service::settings::Settings;
 use pulsegate_service::variables::{AllShown, Mistake, Reader};
 use pulsegate_write_side::adapter::Mapping;
 
+pub(crate) use self::callers::CallersConfig;
+pub(crate) use self::server::ServerConfig;
+
 /// What is in force.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
@@ -21,6 +28,10 @@ pub(crate) struct Config {
     pub(crate) cluster: ClusterMode,
     /// Where other nodes reach this one, which is its name as well.
     pub(crate) advertise: String,
+    /// Who may call.
+    pub(crate) callers: CallersConfig,
+    /// How they are connected.
+    pub(crate) server: ServerConfig,
     pub(crate) cors_origins: CorsOrigins,
     pub(crate) view_wait: Duration,
     pub(crate) ack_timeout: Duration,
@@ -80,6 +91,8 @@ impl Config {
             let detail = format!("{advertise} must be an address at which other nodes reach this one");
             reader.mistake("PULSEGATE_ADVERTISE", detail);
         }
+        let callers = CallersConfig::read(&mut reader, cluster);
+        let server = ServerConfig::read(&mut reader, cluster, callers.access, callers.proxies);
         let cors_origins = reader.parsed("PULSEGATE_CORS_ORIGINS", "", CorsOrigins::Own);
         let view_wait = Duration::from_millis(reader.within("PULSEGATE_VIEW_WAIT_MS", 500, 1, 10_000));
         let ack_timeout = Duration::from_millis(reader.within("PULSEGATE_ACK_TIMEOUT_MS", 5_000, 100, 60_000));
@@ -92,6 +105,8 @@ impl Config {
             listen,
             cluster,
             advertise,
+            callers,
+            server,
             cors_origins,
             view_wait,
             ack_timeout,
@@ -188,6 +203,30 @@ mod tests {
         }
         assert!(mistake(&[owned, ("PULSEGATE_LISTEN", "0.0.0.0:80")]).contains("PULSEGATE_ADVERTISE"));
         assert!(mistake(&[("PULSEGATE_CLUSTER", "some")]).contains("whole or owned"));
+    }
+
+    #[test]
+    fn a_wall_is_whole_or_there_is_none() {
+        use super::callers::Access;
+        assert_eq!(read(&[]).unwrap().callers.access, Access::Open);
+        let url = ("PULSEGATE_TOKENS_JWKS", "https://login.example/jwks.json");
+        assert_eq!(read(&[url]).unwrap().callers.access, Access::Closed);
+        assert_eq!(read(&[("PULSEGATE_ACCESS", "closed")]).unwrap().callers.access, Access::Closed);
+        let owned = [("PULSEGATE_CLUSTER", "owned"), ("PULSEGATE_ADVERTISE", "a:1"), url];
+        let known = [owned.as_slice(), &[("PULSEGATE_NODE_SECRET", "sixteen-letters.")]].concat();
+        assert_eq!(read(&known).unwrap().callers.node_secret(), Some("sixteen-letters."));
+        assert_eq!(read(&known).unwrap().shown()["PULSEGATE_NODE_SECRET"].value, "***");
+        for (wrong, variable) in [
+            (vec![url, ("PULSEGATE_ACCESS", "open")], "PULSEGATE_ACCESS"),
+            (vec![("PULSEGATE_ACCESS", "ajar")], "PULSEGATE_ACCESS"),
+            (vec![("PULSEGATE_TOKENS_JWKS", "/nowhere/jwks.json")], "PULSEGATE_TOKENS_JWKS"),
+            (vec![("PULSEGATE_TOKENS_JWKS", "http://login.example/jwks")], "PULSEGATE_TOKENS_JWKS"),
+            (owned.to_vec(), "PULSEGATE_NODE_SECRET"),
+            (vec![("PULSEGATE_LIMIT_ACCOUNT", "-1")], "PULSEGATE_LIMIT_ACCOUNT"),
+        ] {
+            let mistakes = read(&wrong).unwrap_err();
+            assert!(mistakes.iter().all(|mistake| mistake.starts_with(variable)), "{wrong:?}: {mistakes:?}");
+        }
     }
 
     #[test]

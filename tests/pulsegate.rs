@@ -7,6 +7,8 @@
 #[allow(dead_code, reason = "the domain's own tests ask it more")]
 mod straight_line;
 
+#[path = "pulsegate/access.rs"]
+mod access;
 #[path = "pulsegate/chaos.rs"]
 mod chaos;
 #[path = "pulsegate/clickstream.rs"]
@@ -19,6 +21,8 @@ mod crashes;
 mod deployment;
 #[path = "pulsegate/explaining.rs"]
 mod explaining;
+#[path = "pulsegate/hostile.rs"]
+mod hostile;
 #[path = "pulsegate/households.rs"]
 mod households;
 #[path = "pulsegate/main_job.rs"]

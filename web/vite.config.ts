@@ -16,7 +16,7 @@ export default defineConfig({
     assetsInlineLimit: 0,
     // swagger-ui is one file of this size and only the API page loads it.
     chunkSizeWarningLimit: 2_000,
-    rolldownOptions: { input: pages.map(({ file }) => file) },
+    rolldownOptions: { input: [...pages.map(({ file }) => file), 'signed-out.html'] },
   },
   plugins: [
     {
@@ -30,6 +30,7 @@ export default defineConfig({
         server.middlewares.use((request, _response, next) => {
           const page = pages.find(({ path }) => path !== '/' && (request.url ?? '').split('?')[0] === path);
           if (page !== undefined) request.url = request.url?.replace(page.path, `/${page.file}`);
+          request.url = request.url?.replace(/^\/signed-out(?=\?|$)/, '/signed-out.html');
           next();
         });
       },

@@ -73,11 +73,18 @@ impl Cluster {
         Self { inner: Arc::new(Inner { me: me.into(), since: now(), view, owned: None }) }
     }
 
-    /// A node that shares the partitions with the members of `group`, and is reached at `me`.
-    pub fn sharing(me: impl Into<Address>, view: HotView, pool: PgPool, group: Group) -> Result<Self, ReaderError> {
+    /// A node that shares the partitions with the members of `group`, and is reached at `me`; it shows the others the
+    /// `secret` that they share, if they ask for one.
+    pub fn sharing(
+        me: impl Into<Address>,
+        view: HotView,
+        pool: PgPool,
+        group: Group,
+        secret: Option<&str>,
+    ) -> Result<Self, ReaderError> {
         let me = me.into();
         let partitions = view.partitions();
-        let peers = Peers::new(&me).map_err(|error| ReaderError::Thread(std::io::Error::other(error)))?;
+        let peers = Peers::new(&me, secret).map_err(|error| ReaderError::Thread(std::io::Error::other(error)))?;
         let owned = Owned {
             began: Instant::now(),
             placement: Mutex::new(Placement::new(me.clone(), partitions)),

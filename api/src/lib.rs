@@ -8,6 +8,7 @@
 
 mod answer;
 mod body;
+pub mod callers;
 #[expect(clippy::result_large_err, reason = "an error carries its verdict, and is as much an answer as a success")]
 pub mod cluster;
 mod extract;
@@ -34,6 +35,6 @@ pub use playback::Playback;
 pub use problem::{Problem, ProblemKind};
 pub use reads::Reads;
 pub use routes::{router, router_with};
-pub use server::serve;
+pub use server::{ServerSettings, Tls, TlsError, serve};
 pub use settings::{ApiSettings, CorsOrigins, InvalidOrigin};
 pub use state::ApiState;

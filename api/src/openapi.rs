@@ -4,10 +4,20 @@
 use utoipa::OpenApi;
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::response::{Response, ResponseBuilder};
+use utoipa::openapi::security::{
+    ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
+};
 use utoipa::openapi::{ContentBuilder, Ref, RefOr};
 
+use pulsegate_callers::Scope;
+
+use crate::callers::{NEEDS, Need, Row};
 use crate::problem::ProblemKind;
 use crate::schema;
+
+const PLAYER_TOKEN: &str = "player_token";
+const API_KEY: &str = "api_key";
+const SESSION: &str = "session";
 
 /// The frame into which the routes' descriptions are put.
 #[derive(OpenApi)]
@@ -36,11 +46,23 @@ pub(crate) struct Description;
 /// The whole description.
 pub(crate) fn document() -> utoipa::openapi::OpenApi {
     let mut document = crate::routes::described().into_openapi();
-    for item in document.paths.paths.values_mut() {
-        for operation in operations(item) {
+    for (path, item) in &mut document.paths.paths {
+        for (method, operation) in operations(item) {
             add_common_problems(operation);
+            operation.security = NEEDS.iter().find(|row| row.method == method && row.path == path).map(security);
         }
     }
+    let schemes = &mut document.components.get_or_insert_default().security_schemes;
+    schemes.insert(PLAYER_TOKEN.to_owned(), bearer("A player's token: a JWT of one account.", Some("JWT")));
+    schemes.insert(
+        API_KEY.to_owned(),
+        bearer("A server's key, `pgk_…`; the scopes are those of which it needs one.", None),
+    );
+    let session = ApiKeyValue::with_description(
+        "__Host-pulsegate",
+        "Somebody who signed in by `/login`; by plain HTTP `pulsegate`.",
+    );
+    schemes.insert(SESSION.to_owned(), RefOr::T(SecurityScheme::ApiKey(ApiKey::Cookie(session))));
     document
 }
 
@@ -51,8 +73,36 @@ pub fn json() -> String {
     document().to_pretty_json().unwrap_or_default()
 }
 
-fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
-    [&mut item.get, &mut item.put, &mut item.post, &mut item.delete].into_iter().flatten()
+fn operations(item: &mut PathItem) -> impl Iterator<Item = (&'static str, &mut Operation)> {
+    [("GET", &mut item.get), ("PUT", &mut item.put), ("POST", &mut item.post), ("DELETE", &mut item.delete)]
+        .into_iter()
+        .filter_map(|(method, operation)| Some((method, operation.as_mut()?)))
+}
+
+/// What a deployment that is not open asks of who calls: one of these.
+fn security(row: &Row) -> Vec<SecurityRequirement> {
+    let (player, scopes): (_, &[Scope]) = match row.need {
+        Need::Player(scopes) => (true, scopes),
+        Need::Scope(scopes) => (false, scopes),
+        Need::Known => (true, &Scope::ALL),
+    };
+    let mut ways = Vec::new();
+    if player {
+        ways.push(SecurityRequirement::new::<_, [&str; 0], &str>(PLAYER_TOKEN, []));
+    }
+    // A key or a person needs one of them, and a requirement means all that it lists.
+    for scheme in [API_KEY, SESSION] {
+        ways.extend(scopes.iter().map(|scope| SecurityRequirement::new(scheme, [scope.as_str()])));
+    }
+    ways
+}
+
+fn bearer(description: &str, format: Option<&str>) -> RefOr<SecurityScheme> {
+    let mut http = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(description));
+    if let Some(format) = format {
+        http = http.bearer_format(format);
+    }
+    RefOr::T(SecurityScheme::Http(http.build()))
 }
 
 /// The problems that an operation may answer with whatever it does.
@@ -60,6 +110,9 @@ fn add_common_problems(operation: &mut Operation) {
     let takes_body = operation.request_body.is_some();
     let takes_parameters = operation.parameters.as_ref().is_some_and(|parameters| !parameters.is_empty());
     let statuses = [
+        (401, true),
+        (403, true),
+        (429, true),
         (400, takes_body),
         (408, takes_body),
         (413, takes_body),

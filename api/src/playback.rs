@@ -75,6 +75,8 @@ impl Default for PlaybackSettings {
 #[derive(Clone)]
 pub struct Playback {
     inner: Arc<Inner>,
+    /// In whose name the catalog is changed.
+    by: Option<Arc<str>>,
 }
 
 struct Inner {
@@ -128,7 +130,7 @@ impl Playback {
             keeping,
             waits_end: CancellationToken::new(),
         };
-        Self { inner: Arc::new(inner) }
+        Self { inner: Arc::new(inner), by: None }
     }
 
     /// The same as a node of several, called `node`, that knows the accounts that it doesn't fold by a read model.
@@ -148,7 +150,14 @@ impl Playback {
                 keeping: Arc::clone(&inner.keeping),
                 waits_end: inner.waits_end.clone(),
             }),
+            by: None,
         }
+    }
+
+    /// The same in somebody's name, which stands beside each change of the catalog.
+    #[must_use]
+    pub fn by(&self, who: Option<String>) -> Self {
+        Self { inner: Arc::clone(&self.inner), by: who.map(Arc::from) }
     }
 
     /// A player asks to play. Allowed is `Ok`; blocked, ended and mismatched are errors with the verdict.

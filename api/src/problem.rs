@@ -9,7 +9,7 @@ use std::fmt::Display;
 use std::sync::Arc;
 
 use axum::response::{IntoResponse, Response};
-use http::header::{ACCEPT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{ACCEPT_ENCODING, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use pulsegate_domain::account::Verdict;
 use pulsegate_domain::ids::SessionId;
@@ -73,6 +73,10 @@ problems! {
     MalformedJson = "malformed-json", BAD_REQUEST, "The body is not JSON that every reader reads alike";
     /// The body's content encoding cannot be undone, or the body broke off.
     UnreadableBody = "unreadable-body", BAD_REQUEST, "The body could not be read";
+    /// Nobody said who calls, or what was shown is not good.
+    Unauthenticated = "unauthenticated", UNAUTHORIZED, "Who calls is not known";
+    /// Who calls may not do this.
+    Forbidden = "forbidden", FORBIDDEN, "The caller may not do this";
     /// No route has this path.
     NotFound = "not-found", NOT_FOUND, "Nothing is at this path";
     /// The account has no such session, or it was forgotten.
@@ -105,6 +109,8 @@ problems! {
     SessionTooOld = "session-too-old", UNPROCESSABLE_ENTITY, "The session id is too old to start with";
     /// A heartbeat's sequence is too far above the last one's.
     SequenceJump = "sequence-jump", UNPROCESSABLE_ENTITY, "The sequence is too far ahead";
+    /// More than one caller may ask.
+    RateLimited = "rate-limited", TOO_MANY_REQUESTS, "The caller asks too often";
     /// A mistake of ours.
     Internal = "internal-error", INTERNAL_SERVER_ERROR, "The service made a mistake";
     /// The log or the database did not answer in time.
@@ -314,6 +320,9 @@ impl IntoResponse for Problem {
         if let Some(seconds) = self.retry_after_s {
             headers.insert(RETRY_AFTER, seconds.into());
         }
+        if self.kind == ProblemKind::Unauthenticated {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"pulsegate\""));
+        }
         if self.kind == ProblemKind::UnsupportedMediaType {
             headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
         }
@@ -357,6 +366,8 @@ mod tests {
         insta::assert_snapshot!(table.join("\n"), @r"
         400 malformed-json: The body is not JSON that every reader reads alike
         400 unreadable-body: The body could not be read
+        401 unauthenticated: Who calls is not known
+        403 forbidden: The caller may not do this
         404 not-found: Nothing is at this path
         404 session-unknown: The account has no such session
         404 entity-unknown: The catalog has no such entry
@@ -373,6 +384,7 @@ mod tests {
         422 invalid: The request is well-formed but wrong
         422 session-too-old: The session id is too old to start with
         422 sequence-jump: The sequence is too far ahead
+        429 rate-limited: The caller asks too often
         500 internal-error: The service made a mistake
         503 unavailable: The service cannot answer for now
         503 overloaded: The node has too much to do

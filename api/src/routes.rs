@@ -14,6 +14,7 @@ mod provisional;
 mod reports;
 mod rights_holders;
 mod sessions;
+pub(crate) mod sign_in;
 mod signals;
 mod statement_rows;
 mod statements;
@@ -24,6 +25,7 @@ use http::Method;
 use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
 
+use crate::callers::let_in;
 use crate::cluster::pass_on;
 use crate::middleware::{around, cors, keep_refused};
 use crate::openapi::Description;
@@ -40,15 +42,19 @@ pub fn router_with(state: ApiState, more: Router<ApiState>) -> Router {
     let kept = axum::middleware::from_fn_with_state(state.clone(), keep_refused);
     let surrounded = axum::middleware::from_fn_with_state(state.clone(), around);
     let cors = cors(&state.settings().cors_origins);
+    let let_in = axum::middleware::from_fn_with_state(state.clone(), let_in);
+    let sign_in_first = axum::middleware::from_fn_with_state(state.clone(), sign_in::sign_in_first);
     let mut described = taking_in().layer(kept).merge(asking());
     // A node that is alone spares its requests the layer.
     if state.cluster().shares() {
         described = described.layer(axum::middleware::from_fn_with_state(state.clone(), pass_on));
     }
-    let (described, _) = described.split_for_parts();
+    // Who calls is asked before anything is passed on: the other node then needn't.
+    let (described, _) = described.layer(let_in).split_for_parts();
     // The fallbacks first: what is layered after them surrounds them too.
     let router = described
-        .merge(pages::routes())
+        .merge(pages::routes().layer(sign_in_first))
+        .merge(sign_in::routes())
         .merge(more)
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(not_found)
@@ -93,6 +99,7 @@ fn asking() -> OpenApiRouter<ApiState> {
         .merge(live::routes())
         .merge(cluster::routes())
         .merge(provisional::routes())
+        .merge(sign_in::described())
 }
 
 async fn not_found() -> Problem {

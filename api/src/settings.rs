@@ -7,9 +7,13 @@ use http::HeaderValue;
 use pulsegate_write_side::adapter::Mapping;
 use thiserror::Error;
 
+use crate::callers::Callers;
+
 /// Limits and habits of the HTTP surface; [`Default`] is what the documentation promises.
 #[derive(Clone, Debug)]
 pub struct ApiSettings {
+    /// Who may call, and how often.
+    pub callers: Callers,
     /// Whose pages may call from a browser; empty: only our own.
     pub cors_origins: CorsOrigins,
     /// Longest body, in bytes, as sent and as decompressed.
@@ -27,13 +31,12 @@ pub struct ApiSettings {
     pub heartbeat_interval_ms: u64,
     /// Where formats of others say what a signal needs.
     pub mapping: Arc<Mapping>,
-    /// For how long requests under way may go on once the server is told to stop.
-    pub drain_time_max: Duration,
 }
 
 impl Default for ApiSettings {
     fn default() -> Self {
         Self {
+            callers: Callers::default(),
             cors_origins: CorsOrigins::default(),
             body_bytes_max: 1 << 20,
             body_time_max: Duration::from_secs(10),
@@ -42,7 +45,6 @@ impl Default for ApiSettings {
             writes_in_flight_max: 4_096,
             heartbeat_interval_ms: 10_000,
             mapping: Arc::default(),
-            drain_time_max: Duration::from_secs(10),
         }
     }
 }

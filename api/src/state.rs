@@ -47,7 +47,8 @@ impl ApiState {
     #[must_use]
     pub fn among(cluster: Cluster, playback: Playback, reads: Reads, settings: ApiSettings) -> Self {
         let routes = crate::openapi::document().paths.paths.into_keys();
-        let measures = Measures::of_routes(routes.chain(crate::routes::pages::paths().map(str::to_owned)));
+        let others = crate::routes::pages::paths().chain(crate::routes::sign_in::PATHS.iter().copied());
+        let measures = Measures::of_routes(routes.chain(others.map(str::to_owned)));
         Self {
             inner: Arc::new(Inner {
                 playback,

@@ -59,6 +59,8 @@ impl Catalog {
             CatalogEvent::EntitlementChanged(change) => {
                 self.entitlements.insert(change.account_id, change.policy);
             }
+            // For people who ask who changed what; nothing here rests on it.
+            CatalogEvent::ChangeNoted(_) => {}
         }
     }
 

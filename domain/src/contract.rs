@@ -156,7 +156,8 @@ impl Contract {
             CatalogEvent::TitleRegistered(_)
             | CatalogEvent::RightsHolderRegistered(_)
             | CatalogEvent::PolicyPublished(_)
-            | CatalogEvent::EntitlementChanged(_) => {}
+            | CatalogEvent::EntitlementChanged(_)
+            | CatalogEvent::ChangeNoted(_) => {}
         }
     }
 

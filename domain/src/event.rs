@@ -18,8 +18,8 @@ use serde_json::value::RawValue;
 use thiserror::Error;
 
 pub use catalog::{
-    CatalogEvent, ContractAmended, ContractEnded, ContractRegistered, EntitlementChanged, MAX_STREAMS_PER_ACCOUNT,
-    RightsHolderRegistered, TitleRegistered,
+    CatalogEvent, Change, ChangeNoted, ContractAmended, ContractEnded, ContractRegistered, EntitlementChanged,
+    MAX_STREAMS_PER_ACCOUNT, RightsHolderRegistered, TitleRegistered,
 };
 pub use clickstream::{ClickstreamEvent, Recorded, RecordedRef};
 pub use playback::{Evicted, Heartbeat, PlaybackEvent, Signal, Started, Stopped};
@@ -226,6 +226,7 @@ pub const KINDS: &[&str] = &[
     catalog::CONTRACT_ENDED,
     catalog::POLICY_PUBLISHED,
     catalog::ENTITLEMENT_CHANGED,
+    catalog::CHANGE_NOTED,
     provisional::ANSWERED,
 ];
 

@@ -23,6 +23,7 @@ mod watched;
 
 use chrono::{DateTime, Utc};
 use pulsegate_domain::contract::ContractDue;
+use pulsegate_domain::event::{Change, ChangeNoted};
 use pulsegate_domain::ids::RightsHolderId;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -132,6 +133,16 @@ pub struct Head {
     pub contracts: Vec<OfContract>,
     /// What could not be told.
     pub problems: Vec<Trouble>,
+}
+
+impl Head {
+    /// What is noted of it for whoever asks who changed what.
+    #[must_use]
+    pub fn noted(&self, change: Change) -> ChangeNoted {
+        let whose = self.rights_holder_id.as_ref().map(|holder| format!(" of {holder}")).unwrap_or_default();
+        let detail = format!("revision {}{whose}, sha256 {}", self.revision, self.sha256);
+        ChangeNoted { change, subject: self.period.clone(), detail: Some(detail) }
+    }
 }
 
 /// A contract in a statement.

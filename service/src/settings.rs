@@ -203,8 +203,34 @@ fn login(reader: &mut Reader<'_>, url: &str, region: String) -> Option<Login> {
     })
 }
 
+/// Whom to believe that it is a broker, and what to show one that asks. A file that isn't there is said here: a broker's
+/// refusal would say less.
+fn certificates(reader: &mut Reader<'_>, client: &mut ClientConfig) {
+    let mut is_given = Vec::new();
+    for (variable, property) in [
+        ("PULSEGATE_KAFKA_CA", "ssl.ca.location"),
+        ("PULSEGATE_KAFKA_CERTIFICATE", "ssl.certificate.location"),
+        ("PULSEGATE_KAFKA_KEY", "ssl.key.location"),
+    ] {
+        let path = reader.text(variable, "");
+        is_given.push(!path.is_empty());
+        if path.is_empty() {
+            continue;
+        }
+        match std::fs::metadata(&path) {
+            Ok(_) => drop(client.set(property, path)),
+            Err(error) => reader.mistake(variable, format!("{path:?} must be a file: {error}")),
+        }
+    }
+    if is_given[1] != is_given[2] {
+        let detail = "must be set with PULSEGATE_KAFKA_KEY, and that with it".to_owned();
+        reader.mistake("PULSEGATE_KAFKA_CERTIFICATE", detail);
+    }
+}
+
 /// How to reach the brokers.
 fn kafka_client(reader: &mut Reader<'_>, region: &str) -> ClientConfig {
+    const MECHANISMS: [&str; 3] = ["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"];
     const PROTOCOLS: [&str; 4] = ["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"];
     let mut client = ClientConfig::new();
     client.set("client.id", "pulsegate");
@@ -217,6 +243,9 @@ fn kafka_client(reader: &mut Reader<'_>, region: &str) -> ClientConfig {
         );
     }
     client.set("security.protocol", &protocol);
+    if protocol.ends_with("ssl") {
+        certificates(reader, &mut client);
+    }
     if protocol.starts_with("sasl") {
         // librdkafka's own default, GSSAPI, is not built in.
         let mechanism = reader.text("PULSEGATE_KAFKA_SASL_MECHANISM", "SCRAM-SHA-512");
@@ -230,6 +259,10 @@ fn kafka_client(reader: &mut Reader<'_>, region: &str) -> ClientConfig {
             }
             access::configure(&mut client, region);
             return client;
+        }
+        if !MECHANISMS.contains(&mechanism.as_str()) {
+            let detail = format!("{mechanism:?} must be one of {}, {MECHANISM}", MECHANISMS.join(", "));
+            reader.mistake("PULSEGATE_KAFKA_SASL_MECHANISM", detail);
         }
         client.set("sasl.mechanism", mechanism);
         for (variable, property) in
@@ -294,6 +327,36 @@ mod tests {
             mistakes(&[("PULSEGATE_DATABASE_AUTH", "magic")]),
             ["PULSEGATE_DATABASE_AUTH: \"magic\" must be password or aws_iam"]
         );
+    }
+
+    #[test]
+    fn the_ways_to_sign_in_to_kafka_are_built_in_and_others_are_named() {
+        let native = ClientConfig::new().create_native_config().unwrap();
+        let features = native.get("builtin.features").unwrap();
+        for feature in ["ssl", "sasl_scram", "sasl_plain", "sasl_oauthbearer"] {
+            assert!(features.split(',').any(|has| has == feature), "{feature}: {features}");
+        }
+        let sasl = ("PULSEGATE_KAFKA_SECURITY_PROTOCOL", "sasl_ssl");
+        let whole = [sasl, ("PULSEGATE_KAFKA_USERNAME", "u"), ("PULSEGATE_KAFKA_PASSWORD", "p")];
+        let whole = whole.as_slice();
+        for mechanism in ["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"] {
+            let pairs = [whole, &[("PULSEGATE_KAFKA_SASL_MECHANISM", mechanism)]].concat();
+            let variables = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+            let settings = Settings::read(&mut Reader::new(&variables));
+            // librdkafka takes it with everything that it needs.
+            let made: Result<rdkafka::consumer::BaseConsumer, _> = settings.kafka.clone().set("group.id", "g").create();
+            assert!(made.is_ok(), "{mechanism}: {:?}", made.err());
+        }
+        let gssapi = [whole, &[("PULSEGATE_KAFKA_SASL_MECHANISM", "GSSAPI")]].concat();
+        assert_eq!(
+            mistakes(&gssapi),
+            [
+                "PULSEGATE_KAFKA_SASL_MECHANISM: \"GSSAPI\" must be one of SCRAM-SHA-512, SCRAM-SHA-256, PLAIN, AWS_MSK_IAM"
+            ]
+        );
+        let missing =
+            [whole, &[("PULSEGATE_KAFKA_CA", "/nowhere.pem"), ("PULSEGATE_KAFKA_KEY", "/nowhere.pem")]].concat();
+        assert_eq!(mistakes(&missing).len(), 3, "{:?}", mistakes(&missing));
     }
 
     /// A database that asks for a password, hands on what it is given, and hangs up.

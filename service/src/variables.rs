@@ -101,7 +101,7 @@ pub fn phrase(error: &impl fmt::Display) -> String {
 
 /// Passwords don't belong on a screen.
 fn without_secrets(variable: &str, value: &str) -> String {
-    if variable.contains("PASSWORD") && !value.is_empty() {
+    if ["PASSWORD", "SECRET"].iter().any(|word| variable.contains(word)) && !value.is_empty() {
         return "***".to_owned();
     }
     match (value.find("://"), value.rfind('@')) {

@@ -117,12 +117,13 @@ async fn send(config: &Config, lines: Vec<CatalogEvent>, outcome: &mut Outcome) 
         bail!("failed to read the catalog within {} s: is Kafka away?", serve::START_WAIT.as_secs());
     }
     let now = Timestamp::from(Utc::now());
+    let by = super::operator();
     let mut records: Vec<Record> = Vec::new();
     for event in lines {
         if catalog.read(|catalog| is_so_already(catalog, &event)) {
             outcome.unchanged += 1;
         } else {
-            records.push(envelope::catalog(&event, &Origin::new(SOURCE, now)));
+            records.push(envelope::by(envelope::catalog(&event, &Origin::new(SOURCE, now)), &by));
         }
     }
     tokio::task::spawn_blocking(move || catalog.stop()).await?;

@@ -9,12 +9,13 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::Subcommand;
+use pulsegate_domain::event::Change;
 use pulsegate_projections::catalog_view::CatalogView;
 use pulsegate_projections::registry::{self, Dependencies, Registered};
 use pulsegate_projections::{builds, status, switch, verify};
 use sqlx::PgPool;
 
-use super::serve;
+use super::{audit, serve};
 use crate::config::Config;
 
 /// How long a command waits until it knows the catalog.
@@ -120,12 +121,14 @@ pub(crate) async fn run(config: &Config, command: ProjectionCommand) -> anyhow::
             let switched = switch::switch(&pool, find(&name)?, build.as_deref(), force.as_deref())
                 .await
                 .with_context(|| format!("failed to switch {name}"))?;
+            note(config, Change::ProjectionSwitched, &name, &switched).await;
             show::switched(&switched, json)?;
         }
         ProjectionCommand::Rollback { name, force, json } => {
             let switched = switch::rollback(&pool, find(&name)?, force.as_deref())
                 .await
                 .with_context(|| format!("failed to roll {name} back"))?;
+            note(config, Change::ProjectionRolledBack, &name, &switched).await;
             show::switched(&switched, json)?;
         }
         ProjectionCommand::Pause { name } => match builds::pause(&pool, find(&name)?).await? {
@@ -142,6 +145,11 @@ pub(crate) async fn run(config: &Config, command: ProjectionCommand) -> anyhow::
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+async fn note(config: &Config, change: Change, name: &str, switched: &switch::Switched) {
+    let detail = Some(format!("{} in the place of {}", switched.live, switched.before));
+    audit::note(config, "projection", audit::noted(change, name, detail)).await;
 }
 
 async fn known(config: &Config, pool: &PgPool) -> anyhow::Result<Vec<pulsegate_projections::ProjectionStatus>> {

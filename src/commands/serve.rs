@@ -4,6 +4,8 @@
 //! model's snapshot read, the hot view folding; then requests. Stop: not ready, drain, flush, leave the
 //! group, exit 0 within the grace.
 
+mod checks;
+
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -179,13 +181,14 @@ async fn serve(
             .among(node, pool.clone());
         drop(health.playback.set(playback.clone()));
         tasks.spawn(playback.clone().keep_caps_laid(shutdown.clone()).map(Ok));
+        let (callers, server_settings) = checks::begin(config, listener.local_addr()?, &pool, &mut tasks, &shutdown)?;
         let api_settings = ApiSettings {
+            callers,
             cors_origins: config.cors_origins.clone(),
             mapping: Arc::clone(&config.signals_mapping),
             ..ApiSettings::default()
         };
         let waits = playback.clone();
-        let drain_time_max = api_settings.drain_time_max;
         let reads = Reads::new(pool.clone(), readers.clone());
         let router = pulsegate_api::router(ApiState::among(cluster.clone(), playback, reads, api_settings));
         tracing::info!(address = %listener.local_addr()?, "listening");
@@ -202,7 +205,7 @@ async fn serve(
             sharing.run(over).await;
             Ok(())
         });
-        let server = pulsegate_api::serve(listener, router, handed_over, drain_time_max);
+        let server = pulsegate_api::serve(listener, router, handed_over, server_settings);
         tasks.spawn(async move {
             if let Err(error) = server.await {
                 tracing::error!(%error, "the server ended");
@@ -256,7 +259,8 @@ async fn fold(
         ClusterMode::Owned => {
             let view = HotView::start_empty(readers, catalog.clone()).context(FAILED)?;
             let group = Group::join(readers, &node).context("failed to join the nodes that share the partitions")?;
-            let cluster = Cluster::sharing(node, view.clone(), pool.clone(), group).context(FAILED)?;
+            let cluster = Cluster::sharing(node, view.clone(), pool.clone(), group, config.callers.node_secret())
+                .context(FAILED)?;
             Ok((view, cluster))
         }
     }

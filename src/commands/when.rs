@@ -1,6 +1,7 @@
 //! Times as people type them.
 
 use std::str::FromStr;
+use std::time::Duration;
 
 use chrono::{DateTime, NaiveDate, NaiveDateTime, Utc};
 use pulsegate_domain::time::Timestamp;
@@ -63,9 +64,22 @@ impl FromStr for Since {
     }
 }
 
-/// A length of time in milliseconds: `30d`, `12h`, `90m`.
+/// A length of time, up to a hundred years.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Length(pub(super) Duration);
+
+impl FromStr for Length {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let ms = length_ms(text).filter(|ms| (1..=36_500 * DAY_MS).contains(ms));
+        ms.map(|ms| Self(Duration::from_millis(ms))).ok_or("must be a length of time: 90d, 12h, 90m, 30s")
+    }
+}
+
+/// A length of time in milliseconds: `30d`, `12h`, `90m`, `30s`.
 pub(super) fn length_ms(text: &str) -> Option<u64> {
-    let units = [('d', DAY_MS), ('h', 3_600_000), ('m', MINUTE_MS)];
+    let units = [('d', DAY_MS), ('h', 3_600_000), ('m', MINUTE_MS), ('s', SECOND_MS)];
     let (digits, unit_ms) = units.iter().find_map(|(unit, ms)| Some((text.strip_suffix(*unit)?, *ms)))?;
     let is_plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
     is_plain.then(|| digits.parse::<u64>().ok()?.checked_mul(unit_ms)).flatten()
@@ -86,6 +100,13 @@ mod tests {
         assert_eq!(read("2026-11-22T20:47Z"), at("2026-11-22T20:47:00.000Z", 59_999));
         assert_eq!(read("2026-11-22"), at("2026-11-22T00:00:00.000Z", 86_399_999));
         assert!(["", "20:47", "yesterday", "2026-13-01", "30d"].iter().all(|bad| bad.parse::<Moment>().is_err()));
+    }
+
+    #[test]
+    fn a_length_is_neither_nothing_nor_endless() {
+        assert_eq!("30s".parse(), Ok(Length(Duration::from_secs(30))));
+        assert_eq!("90d".parse(), Ok(Length(Duration::from_hours(90 * 24))));
+        assert!(["", "0s", "36501d", "1", "-1h", "2026-11-22"].iter().all(|bad| bad.parse::<Length>().is_err()));
     }
 
     #[test]

@@ -140,7 +140,9 @@ impl Deployment {
     }
 
     fn node_by(command: &mut Command) -> Node {
-        let (listen, admin) = (free_address(), free_address());
+        let given = command.get_envs().find(|(name, _)| *name == "PULSEGATE_LISTEN").and_then(|(_, value)| value);
+        let given = given.and_then(std::ffi::OsStr::to_str).map(str::to_owned);
+        let (listen, admin) = (given.unwrap_or_else(free_address), free_address());
         let child = command
             .env("PULSEGATE_LISTEN", &listen)
             .env("PULSEGATE_ADMIN_LISTEN", &admin)

@@ -1,3 +1,4 @@
+import { Bearer } from './bearer.js';
 import type { Host } from './host.js';
 import type {
   BatchAnswer,
@@ -28,13 +29,15 @@ export class Api {
   readonly #accounts: string;
   readonly #batch: string;
   readonly #timeoutMs: number;
+  readonly #bearer: Bearer | null;
 
-  constructor(host: Host, baseUrl: string, accountId: string, timeoutMs: number) {
+  constructor(host: Host, baseUrl: string, accountId: string, timeoutMs: number, token?: () => Promise<string>) {
     const base = baseUrl.replace(/\/+$/, '');
     this.#host = host;
     this.#accounts = `${base}/v1/accounts/${encodeURIComponent(accountId)}/sessions`;
     this.#batch = `${base}/v1/heartbeats`;
     this.#timeoutMs = timeoutMs;
+    this.#bearer = token === undefined ? null : new Bearer(token);
   }
 
   start(request: StartRequest): Promise<Outcome<StartAnswer>> {
@@ -69,8 +72,12 @@ export class Api {
   stopAndForget(sessionId: string, request: StopRequest): void {
     const url = this.#stopUrl(sessionId);
     const body = JSON.stringify(request);
-    if (this.#host.beacon(url, body)) return;
-    const init = { method: 'POST', body, keepalive: true, headers: { 'content-type': 'text/plain' } };
+    // A beacon can't show who sends it; a fetch that outlives its page can, by the token that is at hand.
+    if (this.#bearer === null && this.#host.beacon(url, body)) return;
+    const headers: Record<string, string> = { 'content-type': 'text/plain' };
+    const token = this.#bearer?.held ?? null;
+    if (token !== null) headers.authorization = `Bearer ${token}`;
+    const init = { method: 'POST', body, keepalive: true, headers };
     void this.#host.fetch(url, init).catch(() => {});
   }
 
@@ -91,15 +98,21 @@ export class Api {
     giveUp?.addEventListener('abort', abort);
     try {
       const init: RequestInit = { method, signal: limit.signal, cache: 'no-store' };
+      const headers: Record<string, string> = {};
       if (body !== undefined) {
         init.body = JSON.stringify(body);
-        init.headers = { 'content-type': 'application/json' };
+        headers['content-type'] = 'application/json';
       }
-      const response = await this.#host.fetch(url, init);
+      let response = await this.#send(url, init, headers, null);
+      if (response.status === 401 && this.#bearer !== null) {
+        // It has run out, or its key is gone: with another one the same request is the same.
+        response = await this.#send(url, init, headers, headers.authorization ?? null);
+      }
       const text = await response.text();
       return this.#read<Answer>(response, text);
     } catch (error) {
       if (limit.signal.aborted) {
+        this.#bearer?.giveUp();
         return { kind: 'later', why: 'timeout', detail: `no answer within ${timeoutMs} ms`, retryAfterMs: null };
       }
       return { kind: 'later', why: 'unreachable', detail: String(error), retryAfterMs: null };
@@ -107,6 +120,14 @@ export class Api {
       cancel();
       giveUp?.removeEventListener('abort', abort);
     }
+  }
+
+  async #send(url: string, init: RequestInit, headers: Record<string, string>, refused: string | null): Promise<Response> {
+    if (this.#bearer !== null) {
+      const token = await before(init.signal, this.#bearer.token(refused?.replace('Bearer ', '') ?? null));
+      headers.authorization = `Bearer ${token}`;
+    }
+    return this.#host.fetch(url, { ...init, headers });
   }
 
   #read<Answer>(response: Response, text: string): Outcome<Answer> {
@@ -120,13 +141,24 @@ export class Api {
     }
     const code = typeof json?.code === 'string' ? json.code : `http-${status}`;
     const detail = [json?.detail, json?.title].find((text) => typeof text === 'string') ?? `status ${status}`;
-    if (status >= 500 || status === 429 || status === 408 || status === 425 || status < 400) {
+    // A login service that is wrong is as one that is away: what it would let in is kept.
+    const mayPass = status === 401 && this.#bearer !== null;
+    if (mayPass || status >= 500 || status === 429 || status === 408 || status === 425 || status < 400) {
       const retryAfterMs = parseRetryAfter(response.headers.get('retry-after'), this.#host.wallMs());
       return { kind: 'later', why: 'busy', detail: `${code}: ${detail}`, retryAfterMs };
     }
     const verdict = typeof json?.verdict === 'object' ? (json.verdict as Verdict | null) : null;
     return { kind: 'refused', status, problem: { code, detail, verdict } };
   }
+}
+
+/** What is promised, unless the signal comes first. */
+function before<T>(signal: AbortSignal | null | undefined, promised: Promise<T>): Promise<T> {
+  return new Promise((resolve, reject) => {
+    if (signal?.aborted) reject(new Error('given up'));
+    signal?.addEventListener('abort', () => reject(new Error('given up')), { once: true });
+    promised.then(resolve, reject);
+  });
 }
 
 function parseObject(text: string): Record<string, unknown> | null {

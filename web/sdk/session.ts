@@ -43,6 +43,11 @@ export interface SessionOptions {
    * tell, ten seconds later at most.
    */
   listen?: boolean;
+  /**
+   * The account's token, from your login service; asked for at the first call, and again when pulsegate doesn't take it
+   * any more. Left out where pulsegate asks nobody who they are.
+   */
+  token?: () => Promise<string>;
   /** Sends the requests in place of the browser's fetch, say to add a header. */
   fetch?: typeof fetch;
 }
@@ -174,7 +179,7 @@ export class PulsegateSession {
     }
     this.#options = options;
     this.#host = host;
-    this.#api = new Api(host, options.baseUrl, options.accountId, options.timeoutMs ?? 5_000);
+    this.#api = new Api(host, options.baseUrl, options.accountId, options.timeoutMs ?? 5_000, options.token);
     this.#outbox = new Outbox(options.keepAtMost ?? KEEP_AT_MOST);
     this.#sending = new Backoff(host);
     this.#listening = new Backoff(host);

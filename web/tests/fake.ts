@@ -8,6 +8,10 @@ export interface Request {
   call: string;
   /** What the wait knew already. */
   since: string | null;
+  /** Who it says that it is. */
+  authorization: string | null;
+  /** Outlives its page. */
+  keepalive: boolean;
   atMs: number;
   sessionId: string;
   body: any;
@@ -46,7 +50,7 @@ export class FakeHost implements Host {
   }
 
   async fetch(url: string, init: RequestInit): Promise<Response> {
-    const request = this.#record(url, init.method ?? 'GET', init.body as string | undefined);
+    const request = this.#record(url, init.method ?? 'GET', init.body as string | undefined, init);
     const answer = this.answer(request);
     if (answer === 'unreachable') throw new TypeError('fetch failed');
     if (answer === 'silence') {
@@ -105,7 +109,7 @@ export class FakeHost implements Host {
     return this.requests.filter((request) => request.call === call);
   }
 
-  #record(url: string, method: string, text?: string): Request {
+  #record(url: string, method: string, text?: string, init: RequestInit = {}): Request {
     const [path, query] = url.split('?');
     const match = /\/v1\/(?:accounts\/[^/]+\/sessions(?:\/([^/]+)\/(\w+))?|(heartbeats))$/.exec(path!);
     if (!match) throw new Error(`no such address: ${url}`);
@@ -114,7 +118,9 @@ export class FakeHost implements Host {
     const verdict = query === undefined ? 'verdict' : 'wait';
     const call = method === 'BEACON' ? 'beacon' : verb === 'heartbeats' ? 'heartbeat' : verb === 'verdict' ? verdict : verb;
     const since = new URLSearchParams(query).get('since');
-    const request = { call, since, atMs: this.nowMs, sessionId: match[1] ?? body?.session_id, body };
+    const authorization = new Headers(init.headers).get('authorization');
+    const sessionId = match[1] ?? body?.session_id;
+    const request = { call, since, authorization, keepalive: init.keepalive === true, atMs: this.nowMs, sessionId, body };
     this.requests.push(request);
     return request;
   }

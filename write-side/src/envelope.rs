@@ -82,8 +82,19 @@ pub fn catalog(event: &CatalogEvent, origin: &Origin<'_>) -> Record {
         CatalogEvent::ContractEnded(ended) => ended.contract_id.as_str(),
         CatalogEvent::PolicyPublished(policy) => policy.name.as_str(),
         CatalogEvent::EntitlementChanged(change) => change.account_id.as_str(),
+        CatalogEvent::ChangeNoted(change) => change.subject.as_str(),
     };
     record(Topic::Catalog, entity, entity, origin, event)
+}
+
+/// The header that says who made a change, in the log's own words: `key:…`, `person:…`, `command:…`.
+pub const BY: &str = "pulsegate-by";
+
+/// The same record, saying who made the change.
+#[must_use]
+pub fn by(mut record: Record, who: &str) -> Record {
+    record.headers.push((BY, Cow::Owned(who.as_bytes().to_vec())));
+    record
 }
 
 /// The record of a provisional answer: its key is the account, its subject the session where one is known.

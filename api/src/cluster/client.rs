@@ -13,6 +13,7 @@ use pulsegate_projections::cluster::Address;
 use serde::de::DeserializeOwned;
 
 use super::{HOP, NodeReport, lock};
+use crate::callers::NODE;
 
 /// How long another node may take to accept a connection.
 const CONNECT_MAX: Duration = Duration::from_millis(500);
@@ -63,7 +64,13 @@ impl Drop for Turn {
 }
 
 impl Peers {
-    pub(super) fn new(me: &str) -> Result<Self, String> {
+    pub(super) fn new(me: &str, secret: Option<&str>) -> Result<Self, String> {
+        let mut headers = HeaderMap::new();
+        if let Some(secret) = secret {
+            let mut secret = HeaderValue::try_from(secret).map_err(|error| error.to_string())?;
+            secret.set_sensitive(true);
+            headers.insert(NODE, secret);
+        }
         let client = reqwest::Client::builder()
             // Whatever proxy the environment names is not for neighbours.
             .no_proxy()
@@ -73,6 +80,7 @@ impl Peers {
             .pool_max_idle_per_host(IDLE_MAX)
             .pool_idle_timeout(IDLE_TIME_MAX)
             .tcp_nodelay(true)
+            .default_headers(headers)
             .build()
             .map_err(|error| error.to_string())?;
         let me = HeaderValue::try_from(me).map_err(|error| error.to_string())?;

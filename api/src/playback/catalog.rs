@@ -4,10 +4,11 @@
 use chrono::NaiveDate;
 use pulsegate_domain::contract::{Contract, ContractCommand, ContractRejection};
 use pulsegate_domain::event::{
-    CatalogEvent, ContractRegistered, EntitlementChanged, RightsHolderRegistered, TitleRegistered,
+    CatalogEvent, ChangeNoted, ContractRegistered, EntitlementChanged, RightsHolderRegistered, TitleRegistered,
 };
 use pulsegate_domain::ids::{AccountId, ContractId, PolicyName};
 use pulsegate_domain::policy::{Policy, PolicyRef, Terms, is_derived};
+use pulsegate_write_side::Record;
 use pulsegate_write_side::envelope::{self, Origin};
 use pulsegate_write_side::problems::FieldProblem;
 
@@ -182,8 +183,25 @@ impl Playback {
         })
     }
 
+    /// Notes a change that is kept elsewhere, and was made already: that the log is away does not undo it.
+    pub async fn note(&self, change: ChangeNoted, source: &str) {
+        if let Err(error) = self.inner.log.append(self.signed(&CatalogEvent::ChangeNoted(change.clone()), source)).await
+        {
+            metrics::counter!("pulsegate_changes_unnoted_total").increment(1);
+            tracing::error!(%error, ?change, by = self.by.as_deref(), "a change was made and could not be noted");
+        }
+    }
+
+    fn signed(&self, event: &CatalogEvent, source: &str) -> Record {
+        let record = envelope::catalog(event, &Origin::new(source, now()));
+        match &self.by {
+            Some(who) => envelope::by(record, who),
+            None => record,
+        }
+    }
+
     async fn append_and_read_back(&self, event: &CatalogEvent, source: &str) -> Result<(), CommandError> {
-        let appended = self.inner.log.append(envelope::catalog(event, &Origin::new(source, now()))).await?;
+        let appended = self.inner.log.append(self.signed(event, source)).await?;
         if self.inner.catalog.folded(appended.offset, self.inner.settings.catalog_wait).await {
             Ok(())
         } else {

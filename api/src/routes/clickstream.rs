@@ -17,6 +17,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::answer::{self, BatchAnswer};
+use crate::callers::By;
 use crate::extract::{JsonBody, Limit, Text, query};
 use crate::instant::Instant;
 use crate::problem::Problem;
@@ -47,8 +48,9 @@ pub(super) fn asking() -> OpenApiRouter<ApiState> {
     post, path = "/v1/clickstream", tag = "ingest", request_body = ClickstreamBatch,
     responses((status = 202, description = "What became of them.", body = BatchAnswer))
 )]
-async fn clickstream(State(api): State<ApiState>, JsonBody(body): JsonBody) -> Result<Response, Problem> {
+async fn clickstream(State(api): State<ApiState>, by: By, JsonBody(body): JsonBody) -> Result<Response, Problem> {
     let batch = parse_clickstream_batch(&body)?;
+    by.clickstream(&batch)?;
     refused::keep(&api, refused::items("/v1/clickstream", &batch.rejected));
     let outcome = api.playback().clickstream(batch).await?;
     Ok(answer::json(StatusCode::ACCEPTED, &BatchAnswer::from(outcome)))

@@ -14,6 +14,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::answer;
+use crate::callers::By;
 use crate::extract::{JsonBody, PathIds, Precondition};
 use crate::problem::Problem;
 use crate::schema;
@@ -66,12 +67,13 @@ async fn get(State(api): State<ApiState>, ids: PathIds) -> Result<Response, Prob
 )]
 async fn put(
     State(api): State<ApiState>,
+    by: By,
     ids: PathIds,
     Precondition(expected): Precondition,
     JsonBody(body): JsonBody,
 ) -> Result<Response, Problem> {
     let contract = parse_contract(ids.read("id", "/contract_id")?, &body)?;
-    let registered = api.playback().put_contract(contract, expected).await?;
+    let registered = by.playback(&api).put_contract(contract, expected).await?;
     Ok(versioned(&registered.contract, registered.version))
 }
 
@@ -96,12 +98,13 @@ async fn put(
 )]
 async fn end(
     State(api): State<ApiState>,
+    by: By,
     ids: PathIds,
     Precondition(expected): Precondition,
     JsonBody(body): JsonBody,
 ) -> Result<Response, Problem> {
     let ended =
-        api.playback().end_contract(ids.read("id", "/contract_id")?, parse_contract_end(&body)?, expected).await?;
+        by.playback(&api).end_contract(ids.read("id", "/contract_id")?, parse_contract_end(&body)?, expected).await?;
     Ok(versioned(&ended.contract, ended.version))
 }
 

@@ -12,6 +12,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::answer;
+use crate::callers::By;
 use crate::extract::{JsonBody, PathIds};
 use crate::problem::Problem;
 use crate::schema::catalog::EntitlementBody;
@@ -63,8 +64,8 @@ async fn get(State(api): State<ApiState>, ids: PathIds) -> Result<Response, Prob
     request_body = EntitlementBody,
     responses((status = 200, description = "The policy that it has now.", body = Entitlement))
 )]
-async fn put(State(api): State<ApiState>, ids: PathIds, JsonBody(body): JsonBody) -> Result<Response, Problem> {
+async fn put(State(api): State<ApiState>, by: By, ids: PathIds, JsonBody(body): JsonBody) -> Result<Response, Problem> {
     let EntitlementChanged { account_id, policy } = parse_entitlement(ids.account()?, &body)?;
-    let changed = api.playback().put_entitlement(account_id, policy).await?;
+    let changed = by.playback(&api).put_entitlement(account_id, policy).await?;
     Ok(answer::ok(&Entitlement::of(&api, changed.account_id)))
 }

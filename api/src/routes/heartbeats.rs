@@ -7,6 +7,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::answer::{self, BatchAnswer, HeartbeatAnswer};
+use crate::callers::By;
 use crate::cluster::Hopped;
 use crate::extract::{JsonBody, PathIds};
 use crate::problem::Problem;
@@ -38,8 +39,14 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
          body = schema::Problem, content_type = "application/problem+json"),
     )
 )]
-async fn heartbeat(State(api): State<ApiState>, ids: PathIds, JsonBody(body): JsonBody) -> Result<Response, Problem> {
+async fn heartbeat(
+    State(api): State<ApiState>,
+    by: By,
+    ids: PathIds,
+    JsonBody(body): JsonBody,
+) -> Result<Response, Problem> {
     let request = parse_heartbeat(ids.account()?, ids.session()?, &body)?;
+    by.heartbeat(&request)?;
     let answered = api.playback().heartbeat(request).await?;
     Ok(answer::heartbeat(answered, api.settings().heartbeat_interval_ms, api.measures()))
 }
@@ -53,10 +60,12 @@ async fn heartbeat(State(api): State<ApiState>, ids: PathIds, JsonBody(body): Js
 )]
 async fn heartbeats(
     State(api): State<ApiState>,
+    by: By,
     Hopped(hopped): Hopped,
     JsonBody(body): JsonBody,
 ) -> Result<Response, Problem> {
     let batch = parse_heartbeat_batch(&body)?;
+    by.heartbeats(&batch)?;
     refused::keep(&api, refused::items("/v1/heartbeats", &batch.rejected));
     let outcome = api.cluster().heartbeats(&api, batch, &body, hopped).await?;
     Ok(answer::ok(&BatchAnswer::from(outcome)))

@@ -12,9 +12,9 @@ use axum::routing::get;
 use bytes::Bytes;
 use http::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_RANGE, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH, IF_RANGE,
-    RANGE, REFERRER_POLICY,
+    RANGE, REFERRER_POLICY, X_FRAME_OPTIONS,
 };
-use http::{Extensions, HeaderMap, HeaderValue, StatusCode, Uri, Version};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, Version};
 use rust_embed::{EmbeddedFile, RustEmbed};
 use tower_http::compression::CompressionLayer;
 
@@ -22,7 +22,7 @@ use crate::problem::{Problem, ProblemKind};
 use crate::state::ApiState;
 
 /// Where each page is, and its file.
-const PAGES: [(&str, &str); 9] = [
+const PAGES: [(&str, &str); 10] = [
     ("/", "index.html"),
     ("/overview", "overview.html"),
     ("/titles", "titles.html"),
@@ -32,6 +32,7 @@ const PAGES: [(&str, &str); 9] = [
     ("/projections", "projections.html"),
     ("/player", "player.html"),
     ("/docs", "docs.html"),
+    ("/signed-out", "signed-out.html"),
 ];
 
 /// The other routes here.
@@ -44,13 +45,15 @@ pub(crate) fn paths() -> impl Iterator<Item = &'static str> {
 
 /// Nothing but our own files: no inline script or style, no other origin.
 const OWN_FILES: HeaderValue = HeaderValue::from_static(
-    "default-src 'self'; style-src 'self'; object-src 'none'; base-uri 'none'; frame-ancestors 'none'",
+    "default-src 'self'; style-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
 );
-/// The viewer of the API's description writes styles and small images into the page.
-const OWN_FILES_AND_STYLES: HeaderValue = HeaderValue::from_static(
-    "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; object-src 'none'; base-uri 'none'; \
+/// The viewer of the API's description has small images in its style sheet.
+const OWN_FILES_AND_IMAGES: HeaderValue = HeaderValue::from_static(
+    "default-src 'self'; style-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'self'; \
      frame-ancestors 'none'",
 );
+const OPENER_POLICY: HeaderName = HeaderName::from_static("cross-origin-opener-policy");
+const PERMISSIONS_POLICY: HeaderName = HeaderName::from_static("permissions-policy");
 /// A file whose name has its content's hash never changes.
 const FOR_EVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
 const FOR_AN_HOUR: HeaderValue = HeaderValue::from_static("public, max-age=3600");
@@ -121,7 +124,10 @@ fn file(name: &str, asked: &HeaderMap) -> Response {
     headers.insert(ETAG, HeaderValue::try_from(etag).unwrap_or(HeaderValue::from_static("")));
     headers.insert(CACHE_CONTROL, how_long(name));
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("same-origin"));
-    headers.insert(CONTENT_SECURITY_POLICY, if name == "docs.html" { OWN_FILES_AND_STYLES } else { OWN_FILES });
+    headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    headers.insert(OPENER_POLICY, HeaderValue::from_static("same-origin"));
+    headers.insert(PERMISSIONS_POLICY, HeaderValue::from_static("camera=(), microphone=(), geolocation=()"));
+    headers.insert(CONTENT_SECURITY_POLICY, if name == "docs.html" { OWN_FILES_AND_IMAGES } else { OWN_FILES });
     if !is_text {
         headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     }

@@ -12,6 +12,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::answer;
+use crate::callers::By;
 use crate::extract::{JsonBody, PathIds};
 use crate::problem::Problem;
 use crate::schema;
@@ -96,7 +97,7 @@ async fn newest(State(api): State<ApiState>, ids: PathIds) -> Result<Response, P
     request_body = PolicyTerms,
     responses((status = 200, description = "The version that is in force now.", body = schema::catalog::Policy))
 )]
-async fn put(State(api): State<ApiState>, ids: PathIds, JsonBody(body): JsonBody) -> Result<Response, Problem> {
-    let published = api.playback().put_policy(ids.read("name", "/name")?, parse_policy(&body)?).await?;
+async fn put(State(api): State<ApiState>, by: By, ids: PathIds, JsonBody(body): JsonBody) -> Result<Response, Problem> {
+    let published = by.playback(&api).put_policy(ids.read("name", "/name")?, parse_policy(&body)?).await?;
     Ok(answer::ok(&published))
 }

@@ -10,6 +10,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::answer;
+use crate::callers::By;
 use crate::extract::{JsonBody, PathIds};
 use crate::problem::Problem;
 use crate::schema;
@@ -68,8 +69,8 @@ async fn get(State(api): State<ApiState>, ids: PathIds) -> Result<Response, Prob
     request_body = RightsHolderBody,
     responses((status = 200, description = "The rights holder, as it is registered now.", body = RightsHolder))
 )]
-async fn put(State(api): State<ApiState>, ids: PathIds, JsonBody(body): JsonBody) -> Result<Response, Problem> {
+async fn put(State(api): State<ApiState>, by: By, ids: PathIds, JsonBody(body): JsonBody) -> Result<Response, Problem> {
     let registered =
-        api.playback().put_rights_holder(parse_rights_holder(ids.read("id", "/rights_holder_id")?, &body)?).await?;
+        by.playback(&api).put_rights_holder(parse_rights_holder(ids.read("id", "/rights_holder_id")?, &body)?).await?;
     Ok(answer::ok(&registered))
 }

@@ -8,6 +8,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::answer::{self, SessionsAnswer, StartAnswer, VerdictAnswer};
+use crate::callers::By;
 use crate::extract::{BeaconBody, JsonBody, PathIds, query};
 use crate::instant::Instant;
 use crate::problem::Problem;
@@ -47,8 +48,13 @@ pub(super) fn asking() -> OpenApiRouter<ApiState> {
          body = schema::Problem, content_type = "application/problem+json"),
     )
 )]
-async fn start(State(api): State<ApiState>, ids: PathIds, JsonBody(body): JsonBody) -> Result<Response, Problem> {
-    let request = parse_start(ids.account()?, &body)?;
+async fn start(
+    State(api): State<ApiState>,
+    by: By,
+    ids: PathIds,
+    JsonBody(body): JsonBody,
+) -> Result<Response, Problem> {
+    let request = by.start(parse_start(ids.account()?, &body)?)?;
     let started = api.playback().start(request).await?;
     Ok(answer::started(&started, api.settings().heartbeat_interval_ms, api.measures()))
 }
@@ -64,10 +70,13 @@ async fn start(State(api): State<ApiState>, ids: PathIds, JsonBody(body): JsonBo
     ),
     responses((status = 200, description = "The sessions, oldest first.", body = SessionsAnswer))
 )]
-async fn list(State(api): State<ApiState>, ids: PathIds, RawQuery(raw): RawQuery) -> Result<Response, Problem> {
+async fn list(State(api): State<ApiState>, by: By, ids: PathIds, RawQuery(raw): RawQuery) -> Result<Response, Problem> {
     let account = ids.account()?;
     let found = match query::<Instant>(raw.as_deref(), "as_of")? {
-        Some(Instant(at)) => api.playback().sessions_as_of(&account, at).await?,
+        Some(Instant(at)) => {
+            by.replay()?;
+            api.playback().sessions_as_of(&account, at).await?
+        }
         None => api.playback().sessions(&account).await?,
     };
     Ok(answer::sessions(&found))
@@ -127,8 +136,14 @@ async fn stop_by_beacon(
          body = schema::Problem, content_type = "application/problem+json"),
     )
 )]
-async fn evict(State(api): State<ApiState>, ids: PathIds, JsonBody(body): JsonBody) -> Result<Response, Problem> {
-    let answered = api.playback().evict(parse_evict(ids.account()?, ids.session()?, &body)?).await?;
+async fn evict(
+    State(api): State<ApiState>,
+    by: By,
+    ids: PathIds,
+    JsonBody(body): JsonBody,
+) -> Result<Response, Problem> {
+    let request = by.evict(parse_evict(ids.account()?, ids.session()?, &body)?);
+    let answered = api.playback().evict(request).await?;
     Ok(answer::verdict(answered, api.settings().heartbeat_interval_ms, api.measures()))
 }
 

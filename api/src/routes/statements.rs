@@ -7,6 +7,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use http::StatusCode;
 use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
+use pulsegate_domain::event::Change;
 use pulsegate_projections::live::AsOf;
 use pulsegate_projections::statements::export::{Format, Writer};
 use pulsegate_projections::statements::{About, Beats, Head, Listed, Rows, SessionBehind, SessionsQuestion};
@@ -17,6 +18,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::answer;
+use crate::callers::By;
 use crate::extract::{BeaconBody, Limit, PathIds, query};
 use crate::problem::Problem;
 use crate::reads::refused;
@@ -184,10 +186,16 @@ struct StatementMade {
          body = schema::Problem, content_type = "application/problem+json"),
     )
 )]
-async fn close(State(api): State<ApiState>, ids: PathIds, BeaconBody(body): BeaconBody) -> Result<Response, Problem> {
+async fn close(
+    State(api): State<ApiState>,
+    by: By,
+    ids: PathIds,
+    BeaconBody(body): BeaconBody,
+) -> Result<Response, Problem> {
     let request = parse_statement(&body)?;
     let about = about(&ids, request.rights_holder_id)?;
     let closed = api.reads().close(&about, request.early, api.playback().catalog()).await?;
+    by.playback(&api).note(closed.head.noted(Change::StatementClosed), "/v1/statements/close").await;
     Ok(answer::json(StatusCode::CREATED, &StatementMade { statement: closed.head, rows_added: closed.rows }))
 }
 
@@ -205,9 +213,18 @@ async fn close(State(api): State<ApiState>, ids: PathIds, BeaconBody(body): Beac
          body = schema::Problem, content_type = "application/problem+json"),
     )
 )]
-async fn restate(State(api): State<ApiState>, ids: PathIds, BeaconBody(body): BeaconBody) -> Result<Response, Problem> {
+async fn restate(
+    State(api): State<ApiState>,
+    by: By,
+    ids: PathIds,
+    BeaconBody(body): BeaconBody,
+) -> Result<Response, Problem> {
     let about = about(&ids, parse_statement(&body)?.rights_holder_id)?;
-    Ok(match api.reads().restate(&about, api.playback().catalog()).await? {
+    let made = api.reads().restate(&about, api.playback().catalog()).await?;
+    if let Some(made) = &made {
+        by.playback(&api).note(made.head.noted(Change::StatementRestated), "/v1/statements/restate").await;
+    }
+    Ok(match made {
         Some(made) => answer::json(StatusCode::CREATED, &StatementMade { statement: made.head, rows_added: made.rows }),
         None => StatusCode::NO_CONTENT.into_response(),
     })

@@ -7,6 +7,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::answer;
+use crate::callers::By;
 use crate::extract::{JsonBody, PathIds};
 use crate::problem::Problem;
 use crate::schema;
@@ -42,7 +43,7 @@ async fn get(State(api): State<ApiState>, ids: PathIds) -> Result<Response, Prob
     request_body = TitleBody,
     responses((status = 200, description = "The title, as it is registered now.", body = Title))
 )]
-async fn put(State(api): State<ApiState>, ids: PathIds, JsonBody(body): JsonBody) -> Result<Response, Problem> {
-    let registered = api.playback().put_title(parse_title(ids.read("id", "/title_id")?, &body)?).await?;
+async fn put(State(api): State<ApiState>, by: By, ids: PathIds, JsonBody(body): JsonBody) -> Result<Response, Problem> {
+    let registered = by.playback(&api).put_title(parse_title(ids.read("id", "/title_id")?, &body)?).await?;
     Ok(answer::ok(&registered))
 }

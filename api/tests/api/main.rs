@@ -4,7 +4,9 @@
 mod answers;
 mod around;
 mod bodies;
+mod callers;
 mod pages;
 mod reports;
+mod server;
 mod signals;
 mod surface;

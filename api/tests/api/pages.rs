@@ -12,12 +12,15 @@ async fn get_with(path: &str, headers: &[(&str, &str)]) -> Answer {
 
 #[tokio::test]
 async fn each_page_is_served_under_a_policy_of_its_own_files() {
-    for path in ["/", "/overview", "/titles", "/licensing", "/concurrency", "/player", "/projections", "/docs"] {
+    for path in
+        ["/", "/overview", "/titles", "/licensing", "/concurrency", "/player", "/projections", "/docs", "/signed-out"]
+    {
         let page = get(path).await;
         assert_eq!((page.status, page.header("content-type")), (StatusCode::OK, "text/html; charset=utf-8"), "{path}");
         let policy = page.header("content-security-policy");
         assert!(policy.starts_with("default-src 'self'"), "{path}: {policy}");
-        assert_eq!(policy.contains("unsafe-inline"), path == "/docs", "{path}: {policy}");
+        assert!(!policy.contains("unsafe"), "{path}: {policy}");
+        assert_eq!(page.header("x-frame-options"), "DENY");
         assert_eq!(page.header("cache-control"), "no-cache");
         assert!(page.body.starts_with(b"<!doctype html>"), "{path}");
     }

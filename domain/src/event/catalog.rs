@@ -1,4 +1,4 @@
-//! The catalog topic: titles, rights holders, contracts, policies, entitlements.
+//! The catalog topic: titles, rights holders, contracts, policies, entitlements; and who changed what is kept elsewhere.
 
 use chrono::NaiveDate;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -14,6 +14,7 @@ pub(super) const CONTRACT_AMENDED: &str = "pulsegate.catalog.contract_amended.v1
 pub(super) const CONTRACT_ENDED: &str = "pulsegate.catalog.contract_ended.v1";
 pub(super) const POLICY_PUBLISHED: &str = "pulsegate.catalog.policy_published.v1";
 pub(super) const ENTITLEMENT_CHANGED: &str = "pulsegate.catalog.entitlement_changed.v1";
+pub(super) const CHANGE_NOTED: &str = "pulsegate.catalog.change_noted.v1";
 
 /// The term of a contract that caps streams.
 pub const MAX_STREAMS_PER_ACCOUNT: &str = "max_streams_per_account";
@@ -36,6 +37,8 @@ pub enum CatalogEvent {
     PolicyPublished(Policy),
     /// An account was given a policy.
     EntitlementChanged(EntitlementChanged),
+    /// Something that the catalog doesn't hold was changed by somebody.
+    ChangeNoted(ChangeNoted),
 }
 
 /// `title_registered.v1`
@@ -131,6 +134,38 @@ pub struct EntitlementChanged {
     pub policy: PolicyName,
 }
 
+/// What was changed elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Change {
+    /// A server's key was made.
+    KeyCreated,
+    /// It was given a new secret.
+    KeyRotated,
+    /// It was ended.
+    KeyRevoked,
+    /// A statement was closed.
+    StatementClosed,
+    /// It was restated.
+    StatementRestated,
+    /// Readers were shown another build of a projection.
+    ProjectionSwitched,
+    /// They were shown the build before again.
+    ProjectionRolledBack,
+}
+
+/// `change_noted.v1`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangeNoted {
+    /// What was done.
+    pub change: Change,
+    /// To what: a key's id, a statement's period, a projection.
+    pub subject: String,
+    /// More of it, for a person.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+}
+
 impl Event for CatalogEvent {
     fn kind(&self) -> &'static str {
         match self {
@@ -141,6 +176,7 @@ impl Event for CatalogEvent {
             Self::ContractEnded(_) => CONTRACT_ENDED,
             Self::PolicyPublished(_) => POLICY_PUBLISHED,
             Self::EntitlementChanged(_) => ENTITLEMENT_CHANGED,
+            Self::ChangeNoted(_) => CHANGE_NOTED,
         }
     }
 
@@ -153,6 +189,7 @@ impl Event for CatalogEvent {
             CONTRACT_ENDED => ContractEnded::deserialize(data).map(Self::ContractEnded),
             POLICY_PUBLISHED => Policy::deserialize(data).map(Self::PolicyPublished),
             ENTITLEMENT_CHANGED => EntitlementChanged::deserialize(data).map(Self::EntitlementChanged),
+            CHANGE_NOTED => ChangeNoted::deserialize(data).map(Self::ChangeNoted),
             other => Err(unknown_kind(other)),
         }
     }

@@ -49,7 +49,7 @@ def sources(*folders):
 
 
 def code():
-    return sources("access/src", "write-side/src", "projections/src", "service/src", "api/src", "src")
+    return sources("access/src", "callers/src", "write-side/src", "projections/src", "service/src", "api/src", "src")
 
 
 def topics():
@@ -182,7 +182,7 @@ class Rights(unittest.TestCase):
             self.assertTrue(url.startswith(f"postgres://{user}@${{Host}}:5432/pulsegate?sslmode=verify-full"), url)
 
 
-    def test_the_reader_writes_closed_statements_and_nothing_else(self):
+    def test_the_reader_writes_closed_statements_and_when_keys_were_used_and_nothing_else(self):
         written = r"insert into|update|delete from|truncate|copy"
         closed = set()
         for path, text in sources("projections/src/statements"):
@@ -190,7 +190,9 @@ class Rights(unittest.TestCase):
                 self.assertEqual(verb, "insert into", path)
                 closed.add(table)
         granted = re.findall(r"^grant (.+) on (.+) to NAME_api;$", (templates.FOLDER / "admit-closer.sql").read_text(), re.M)
-        self.assertEqual([(right, set(tables.split(", "))) for right, tables in granted], [("insert", closed)])
+        self.assertEqual([(right, set(tables.split(", "))) for right, tables in granted], [("insert", closed), ("update (last_used_at)", {"pulsegate.api_keys"})])
+        (_, store), = sources("callers/src/key")
+        self.assertIn("update pulsegate.api_keys set last_used_at =", store)
         for path, text in sources("api/src"):
             self.assertNotRegex(text, rf'"({written}) \w+\.', path)
 

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use chrono::Utc;
 use clap::Args;
+use pulsegate_domain::event::Change;
 use pulsegate_domain::ids::RightsHolderId;
 use pulsegate_projections::catalog_view::CatalogView;
 use pulsegate_projections::period::Period;
@@ -17,7 +18,7 @@ use pulsegate_projections::statements::{
 use sqlx::PgPool;
 
 use super::show;
-use crate::commands::serve;
+use crate::commands::{audit, serve};
 use crate::config::Config;
 
 /// How long the catalog may take to be read.
@@ -178,7 +179,9 @@ pub(super) async fn close(config: &Config, pool: &PgPool, args: CloseArgs) -> an
     let agreements = async || agreements(&catalog).await;
     let closed = statements::close(pool, &about, agreements, Utc::now(), args.early, at_least).await;
     tokio::task::spawn_blocking(move || catalog.stop()).await?;
-    say(&closed?, args.json)?;
+    let closed = closed?;
+    audit::note(config, "report", closed.head.noted(Change::StatementClosed)).await;
+    say(&closed, args.json)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -188,7 +191,10 @@ pub(super) async fn restate(config: &Config, pool: &PgPool, args: RestateArgs) -
     let made = statements::restate(pool, &about, async || agreements(&catalog).await, Utc::now()).await;
     tokio::task::spawn_blocking(move || catalog.stop()).await?;
     match made? {
-        Some(made) => say(&made, args.json)?,
+        Some(made) => {
+            audit::note(config, "report", made.head.noted(Change::StatementRestated)).await;
+            say(&made, args.json)?;
+        }
         None if args.json => println!("null"),
         None => println!("nothing changed: the newest revision stands"),
     }
