@@ -73,6 +73,10 @@ deploy-plan: ## Show what the stacks of ops/aws would create (SIZE=small|medium|
 check-aws: ## Check the stacks without a cloud: cfn-lint, checkov, rights against code, moto
 	@ops/aws/check
 
+.PHONY: check-alerts
+check-alerts: ## Check the alert rules with promtool: that they are read, and what they say of made-up figures
+	@ops/observe/check
+
 .PHONY: fmt
 fmt: ## Format the Rust code
 	cargo fmt --all

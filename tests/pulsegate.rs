@@ -29,6 +29,8 @@ mod households;
 mod main_job;
 #[path = "pulsegate/mute_household.rs"]
 mod mute_household;
+#[path = "pulsegate/observing.rs"]
+mod observing;
 #[path = "pulsegate/outages.rs"]
 mod outages;
 #[path = "pulsegate/pages.rs"]

@@ -6,10 +6,12 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use http::{Method, StatusCode};
-use metrics::{Counter, Histogram, counter, describe_counter, describe_histogram, histogram};
+use metrics::{Counter, Histogram, counter, describe_counter, describe_histogram, gauge, histogram};
 use pulsegate_domain::account::{Reason, Verdict};
+use pulsegate_projections::hot_view::TooManyWaiters;
 
 use crate::playback::Stamp;
+use crate::problem::ProblemKind;
 
 /// What requests without a route are counted under.
 pub(crate) const UNMATCHED: &str = "unmatched";
@@ -27,6 +29,7 @@ pub(crate) struct Measures {
     allowed: Counter,
     blocked: Vec<Counter>,
     provisional: Counter,
+    problems: Vec<Counter>,
 }
 
 struct OfRoute {
@@ -44,6 +47,16 @@ impl Measures {
         );
         describe_counter!("pulsegate_verdicts_total", "Verdicts given, by decision and reason.");
         describe_counter!("pulsegate_verdicts_provisional_total", "Verdicts given from less than the whole log.");
+        // An alert can't see a count grow that comes into being with its first case.
+        for because in ["starting", "view_behind", "partition_moving"] {
+            counter!("pulsegate_provisional_answers_total", "because" => because).increment(0);
+        }
+        for limit in TooManyWaiters::LIMITS {
+            counter!("pulsegate_waiting_refused_total", "limit" => limit).increment(0);
+        }
+        counter!("pulsegate_provisional_unkept_total").increment(0);
+        counter!("pulsegate_rejected_lost_total").increment(0);
+        gauge!("pulsegate_waiters").increment(0);
         let blocked = Reason::ALL
             .iter()
             .map(|reason| counter!("pulsegate_verdicts_total", "decision" => "block", "reason" => reason.as_str()))
@@ -54,6 +67,10 @@ impl Measures {
             allowed: counter!("pulsegate_verdicts_total", "decision" => "allow", "reason" => ""),
             blocked,
             provisional: counter!("pulsegate_verdicts_provisional_total"),
+            problems: ProblemKind::ALL
+                .iter()
+                .map(|kind| counter!("pulsegate_problems_total", "code" => kind.code()))
+                .collect(),
         }
     }
 
@@ -70,6 +87,13 @@ impl Measures {
         let class = usize::from(status.as_u16() / 100 - 1).min(CLASSES.len() - 1);
         of_route.by_class[class].increment(1);
         of_route.seconds.record(took.as_secs_f64());
+    }
+
+    /// Counts an answer that is a problem.
+    pub(crate) fn problem(&self, kind: ProblemKind) {
+        if let Some(index) = ProblemKind::ALL.iter().position(|known| *known == kind) {
+            self.problems[index].increment(1);
+        }
     }
 
     /// Counts a verdict that is given.

@@ -72,6 +72,7 @@ pub(crate) async fn around(State(api): State<ApiState>, request: Request, next: 
     let mut response = answer(&api, request, next).await;
     let problem = response.extensions_mut().remove::<Arc<Problem>>();
     if let Some(problem) = &problem {
+        api.measures().problem(problem.kind());
         // What was said of the empty body.
         response.headers_mut().remove(CONTENT_LENGTH);
         *response.body_mut() = Body::from(problem.body(request_id.to_str().unwrap_or_default()));

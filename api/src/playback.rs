@@ -15,7 +15,7 @@ mod sightings;
 mod waiting;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::Utc;
 use pulsegate_domain::account::{Account, Rejection, SessionView, Verdict, check_at_door};
@@ -377,12 +377,15 @@ impl Playback {
         let mut expected = is_folded.then(|| self.inner.view.expect(account, origin.id));
         let appended = self.inner.log.append(envelope::playback(&event, origin)).await?;
         self.fold_own(origin.id, event.clone(), &appended);
+        let since = Instant::now();
         let Some(expected) = &mut expected else {
             return self
                 .provisional(Unheard { question, event_id: origin.id, event: &event, appended: &appended }, known)
                 .await;
         };
-        if let Some(folded) = expected.folded(self.inner.settings.view_wait).await {
+        let folded = expected.folded(self.inner.settings.view_wait).await;
+        metrics::histogram!("pulsegate_fold_wait_seconds").record(since.elapsed().as_secs_f64());
+        if let Some(folded) = folded {
             return answer::of_fold(folded);
         }
         // It may have left this node meanwhile.

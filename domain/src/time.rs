@@ -106,6 +106,19 @@ impl Timestamp {
     }
 }
 
+/// By how many milliseconds at least a clock that was read at `asked` and again at `answered` is ahead of the clock that
+/// gave `stamp` between the two readings; negative if it is behind, 0 if they may well be the same.
+#[must_use]
+pub const fn ahead_ms(asked: Timestamp, stamp: Timestamp, answered: Timestamp) -> i64 {
+    if stamp.0 < asked.0 {
+        asked.0.saturating_sub(stamp.0)
+    } else if stamp.0 > answered.0 {
+        answered.0.saturating_sub(stamp.0)
+    } else {
+        0
+    }
+}
+
 impl From<DateTime<Utc>> for Timestamp {
     fn from(time: DateTime<Utc>) -> Self {
         Self(time.timestamp_millis())
@@ -133,6 +146,18 @@ impl<'de> Deserialize<'de> for Timestamp {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_clock_is_ahead_by_what_the_time_of_a_question_does_not_explain() {
+        let ahead = |asked, stamp, answered| {
+            ahead_ms(Timestamp::from_millis(asked), Timestamp::from_millis(stamp), Timestamp::from_millis(answered))
+        };
+        assert_eq!(ahead(100, 100, 100), 0);
+        assert_eq!(ahead(100, 150, 200), 0);
+        assert_eq!(ahead(100, 70, 200), 30);
+        assert_eq!(ahead(100, 260, 200), -60);
+        assert_eq!(ahead(i64::MAX, i64::MIN, i64::MAX), i64::MAX);
+    }
 
     #[test]
     fn is_written_as_rfc_3339_with_milliseconds() {

@@ -403,6 +403,7 @@ impl Inner {
                 self.note_caught_up();
             }
             self.live.tick();
+            self.note_staleness();
             if swept_at.elapsed() >= SWEEP_INTERVAL {
                 swept_at = std::time::Instant::now();
                 self.shards.iter().for_each(Shard::sweep);
@@ -411,6 +412,16 @@ impl Inner {
             let is_calm = *self.caught_up.borrow() && self.folded_shards().all(Shard::is_proven);
             let pause = if is_calm { PROOF_INTERVAL } else { PROOF_INTERVAL / 20 };
             std::thread::sleep(pause);
+        }
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "2^52 ms of staleness are stale enough")]
+    fn note_staleness(&self) {
+        // Before, it isn't stale but not ready.
+        if *self.caught_up.borrow() {
+            let now = now();
+            let stale_ms = self.folded_shards().map(|shard| shard.stale_ms(now)).max().unwrap_or_default();
+            metrics::gauge!("pulsegate_hot_view_stale_seconds").set(stale_ms as f64 / 1e3);
         }
     }
 

@@ -77,6 +77,7 @@ async fn ready(State(admin): State<Admin>) -> Response {
 }
 
 async fn expose(State(admin): State<Admin>) -> Response {
+    metrics::gauge!("pulsegate_ready").set(if (admin.readiness)().ready { 1.0 } else { 0.0 });
     ([(CONTENT_TYPE, EXPOSITION)], admin.metrics.render()).into_response()
 }
 
@@ -180,5 +181,23 @@ mod tests {
         assert_eq!(status, StatusCode::OK);
         assert!(text.contains(r#"a_seconds_bucket{le="0.0025"} 1"#), "{text}");
         assert!(text.contains(r#"b_records_bucket{le="3"} 1"#), "{text}");
+    }
+
+    #[tokio::test]
+    async fn it_answers_while_the_runtime_is_blocked() {
+        use std::io::{Read as _, Write as _};
+        let readiness = Arc::new(|| Readiness { ready: true, reasons: Vec::new() });
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let recorder = builder().unwrap().build_recorder();
+        let server = AdminServer::start(listener, recorder.handle(), readiness).unwrap();
+        // This thread is all that the test's runtime has, and it does nothing else until it has read each answer.
+        for path in ["/livez", "/readyz", "/metrics"] {
+            let mut connection = std::net::TcpStream::connect(server.address()).unwrap();
+            connection.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
+            write!(connection, "GET {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n").unwrap();
+            let mut answer = String::new();
+            connection.read_to_string(&mut answer).unwrap();
+            assert!(answer.starts_with("HTTP/1.1 200"), "{path}: {answer}");
+        }
     }
 }

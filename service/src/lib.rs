@@ -9,6 +9,7 @@
 pub mod admin;
 pub mod health;
 pub mod logs;
+pub mod measures;
 mod nodelay;
 pub mod process;
 mod projecting;

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::Readiness;
 use crate::health;
+use crate::measures::Measured;
 use crate::process::{Process, RoleError, StartError, supervise};
 use crate::settings::Settings;
 use crate::variables::{self, AllShown, Mistake, Reader};
@@ -163,6 +164,8 @@ async fn project(
         ..Dependencies::new(pool, settings.kafka.clone(), settings.topics.clone(), Arc::new(catalog.clone()))
     };
     let mut roles = JoinSet::new();
+    let measured = Measured::new(settings, dependencies.pool.clone(), Arc::clone(&dependencies.health));
+    tokio::spawn(measured.keep(shutdown.clone()));
     for version in registered {
         roles.spawn(builds::follow(version, dependencies.clone(), shutdown.clone()));
     }

@@ -22,6 +22,7 @@ use pulsegate_projections::reader::ReaderSettings;
 use pulsegate_projections::registry::{self, Dependencies, Registered};
 use pulsegate_projections::{active_sessions, builds, clickstream};
 use pulsegate_service::admin::Readiness;
+use pulsegate_service::measures::Measured;
 use pulsegate_service::process::{Process, supervise};
 use pulsegate_write_side::{EventLog, LogSettings, TopicsError, ensure_topics};
 use sqlx::PgPool;
@@ -49,6 +50,26 @@ pub(crate) struct Roles {
     pub(crate) project: Option<Vec<String>>,
 }
 
+impl Roles {
+    const fn name(&self) -> &'static str {
+        match (self.api, &self.project) {
+            (true, Some(_)) => "up",
+            (true, None) => "api",
+            (false, _) => "project",
+        }
+    }
+}
+
+/// So that a log tells by itself what ran, with which settings.
+fn tell_what_is_in_force(config: &Config, role: &'static str) {
+    let of = |from: &str| {
+        let settings = config.shown().iter().filter(|(_, shown)| shown.from == from);
+        settings.map(|(variable, shown)| format!("{variable}={}", shown.value)).collect::<Vec<_>>().join(" ")
+    };
+    let (set, default) = (of("environment"), of("default"));
+    tracing::info!(role, version = env!("CARGO_PKG_VERSION"), set, default, "starting");
+}
+
 /// A pool that connects when it is first asked.
 pub(crate) fn pool(config: &Config) -> anyhow::Result<PgPool> {
     config.pool().context("failed to read PULSEGATE_DATABASE_URL")
@@ -73,10 +94,12 @@ pub(crate) fn log_settings(config: &Config) -> LogSettings {
 
 /// Runs the roles until told to stop.
 pub(crate) async fn run(config: Config, roles: Roles) -> anyhow::Result<ExitCode> {
+    let role = roles.name();
     let projections = chosen(roles.project)?;
     let health = Arc::new(Health::default());
     let asked = Arc::clone(&health);
     let process = Process::start(&config, Arc::new(move || asked.readiness())).context("failed to start")?;
+    tell_what_is_in_force(&config, role);
     let mut listener = None;
     if roles.api {
         let bound = TcpListener::bind(config.listen).await;
@@ -157,6 +180,8 @@ async fn serve(
     }
 
     let mut tasks = JoinSet::new();
+    let measured = Measured::new(config, pool.clone(), Arc::clone(&health.projections));
+    tasks.spawn(measured.keep(shutdown.clone()).map(Ok));
     for projection in projections {
         let dependencies = Dependencies {
             health: Arc::clone(&health.projections),

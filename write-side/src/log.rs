@@ -214,7 +214,7 @@ impl Inner {
             weight: AtomicUsize::new(0),
             keyless: AtomicUsize::new(0),
             idle: Notify::new(),
-            meters: Meters::new(),
+            meters: Meters::new(settings.queue_max),
         }
     }
 
@@ -302,7 +302,9 @@ impl Inner {
 
     fn finish(&self, ticket: Ticket, outcome: Result<Appended, AppendError>) {
         match outcome {
-            Ok(_) => self.meters.appended(self.addresses[ticket.lane].topic, ticket.since.elapsed()),
+            Ok(appended) => {
+                self.meters.appended(self.addresses[ticket.lane].topic, ticket.since.elapsed(), appended.at);
+            }
             Err(error) => self.meters.failed(error),
         }
         ticket.reply.send(outcome);

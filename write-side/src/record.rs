@@ -62,6 +62,9 @@ pub enum AppendError {
 }
 
 impl AppendError {
+    /// Every [reason](Self::reason).
+    pub const REASONS: [&'static str; 5] = ["queue_full", "not_acknowledged", "too_large", "refused", "unavailable"];
+
     /// One word for metrics.
     #[must_use]
     pub const fn reason(self) -> &'static str {

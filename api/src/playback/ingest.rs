@@ -170,6 +170,7 @@ impl Playback {
         let mut outcomes = join_all(asked).await;
         outcomes.extend(batch.rejected.into_iter().map(|error| SignalOutcome::failed(ItemRejected::invalid(error))));
         outcomes.sort_by_key(|outcome| outcome.index);
+        count_refused(outcomes.iter().filter_map(|outcome| outcome.error.as_ref()));
         outcomes
     }
 
@@ -234,8 +235,16 @@ impl BatchOutcome {
     }
 
     fn sorted(mut self) -> Self {
+        count_refused(&self.rejected);
         self.rejected.sort_by_key(|item| item.index);
         self
+    }
+}
+
+/// Counts items of a batch that was answered. A whole request that is refused is counted as its problem.
+fn count_refused<'a>(items: impl IntoIterator<Item = &'a ItemRejected>) {
+    for item in items {
+        metrics::counter!("pulsegate_items_refused_total", "code" => item.code).increment(1);
     }
 }
 

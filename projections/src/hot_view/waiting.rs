@@ -34,6 +34,19 @@ pub enum TooManyWaiters {
     Account,
 }
 
+impl TooManyWaiters {
+    /// Every [limit](Self::limit).
+    pub const LIMITS: [&'static str; 2] = ["node", "account"];
+
+    /// The word of the limit for metrics.
+    const fn limit(self) -> &'static str {
+        match self {
+            Self::Node => "node",
+            Self::Account => "account",
+        }
+    }
+}
+
 /// Who waits on which account of a partition.
 #[derive(Default)]
 pub(super) struct Waiting {
@@ -115,13 +128,13 @@ impl HotView {
     pub fn wait_on(&self, account: &AccountId) -> Result<Waiter, TooManyWaiters> {
         let joins = |waiters: usize| (waiters < WAITERS_MAX).then_some(waiters + 1);
         let counted = self.inner.waiters.fetch_update(Ordering::AcqRel, Ordering::Acquire, joins);
-        counted.map_err(|_| TooManyWaiters::Node)?;
+        counted.map_err(|_| refused(TooManyWaiters::Node))?;
         metrics::gauge!("pulsegate_waiters").increment(1);
         match self.shard(account).waiting().join(account) {
             Ok(woken) => Ok(Waiter { view: self.clone(), account: account.clone(), woken }),
             Err(error) => {
                 self.left();
-                Err(error)
+                Err(refused(error))
             }
         }
     }
@@ -130,6 +143,12 @@ impl HotView {
         self.inner.waiters.fetch_sub(1, Ordering::AcqRel);
         metrics::gauge!("pulsegate_waiters").decrement(1);
     }
+}
+
+/// Counts that somebody may not wait.
+fn refused(error: TooManyWaiters) -> TooManyWaiters {
+    metrics::counter!("pulsegate_waiting_refused_total", "limit" => error.limit()).increment(1);
+    error
 }
 
 impl Waiter {

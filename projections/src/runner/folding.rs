@@ -165,7 +165,6 @@ impl<P: Projection> Folding<'_, P> {
                     search.went_well();
                     self.assignment.folded(source, held.partition.position());
                     if held.partition.position().next_offset >= slice.next_offset() {
-                        self.note_lag(&held.partition, slice.end.is_some());
                         return held;
                     }
                 }
@@ -239,22 +238,5 @@ impl<P: Projection> Folding<'_, P> {
         if !matches!(tokio::time::timeout(Duration::from_secs(1), note).await, Ok(Ok(()))) {
             tracing::debug!("the error could not be kept in the database");
         }
-    }
-
-    #[expect(clippy::cast_precision_loss, reason = "a lag of 2^52 ms is no lag but a wrong clock")]
-    fn note_lag(&self, partition: &Partition<P::Memory>, to_the_end: bool) {
-        let behind_ms = if to_the_end {
-            0
-        } else {
-            chrono::Utc::now().timestamp_millis().saturating_sub(partition.position().clock.millis()).max(0)
-        };
-        let source = partition.source();
-        metrics::gauge!(
-            "pulsegate_projection_lag_seconds",
-            "projection" => self.worker.build().to_string(),
-            "topic" => source.topic.base_name(),
-            "partition" => source.partition.to_string()
-        )
-        .set(behind_ms as f64 / 1e3);
     }
 }

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use chrono::Utc;
 use metrics::{Counter, Gauge, Histogram};
+use pulsegate_domain::time::{Timestamp, ahead_ms};
 use pulsegate_domain::topic::Topic;
 
 use crate::record::AppendError;
@@ -14,10 +16,12 @@ pub(super) struct Meters {
     renewed: Counter,
     latency: Histogram,
     in_flight: Gauge,
+    ahead: Gauge,
 }
 
 impl Meters {
-    pub(super) fn new() -> Self {
+    /// Handles of a log that takes at most `queue_max` records at once.
+    pub(super) fn new(queue_max: usize) -> Self {
         metrics::describe_counter!("pulsegate_log_appended_total", "Records that the broker acknowledged");
         metrics::describe_counter!("pulsegate_log_append_failed_total", "Records that it did not, by reason");
         metrics::describe_counter!("pulsegate_log_producers_renewed_total", "Producers given up after a fatal error");
@@ -27,18 +31,29 @@ impl Meters {
             "From append to acknowledgement"
         );
         metrics::describe_gauge!("pulsegate_log_in_flight", "Records that wait for the broker");
+        metrics::gauge!("pulsegate_log_in_flight_max").set(gauged(queue_max));
+        for reason in AppendError::REASONS {
+            // An alert can't see a count grow that comes into being with its first failure.
+            metrics::counter!("pulsegate_log_append_failed_total", "reason" => reason).increment(0);
+        }
         Self {
             appended: Topic::ALL
                 .map(|topic| metrics::counter!("pulsegate_log_appended_total", "topic" => topic.base_name())),
             renewed: metrics::counter!("pulsegate_log_producers_renewed_total"),
             latency: metrics::histogram!("pulsegate_log_append_seconds"),
             in_flight: metrics::gauge!("pulsegate_log_in_flight"),
+            ahead: metrics::gauge!("pulsegate_clock_ahead_seconds", "of" => "broker"),
         }
     }
 
-    pub(super) fn appended(&self, topic: Topic, took: Duration) {
+    /// A record that took so long was stamped by the broker somewhere in between.
+    #[expect(clippy::cast_precision_loss, reason = "two clocks 2^52 ms apart are wrong enough")]
+    pub(super) fn appended(&self, topic: Topic, took: Duration, stamp: Timestamp) {
         self.appended[topic as usize].increment(1);
         self.latency.record(took.as_secs_f64());
+        let answered = Timestamp::from(Utc::now());
+        let asked = answered.minus_ms(u64::try_from(took.as_millis()).unwrap_or(u64::MAX).saturating_add(1));
+        self.ahead.set(ahead_ms(asked, stamp, answered) as f64 / 1e3);
     }
 
     #[expect(clippy::unused_self, reason = "failures are rare: their counters are looked up by reason")]
@@ -51,6 +66,10 @@ impl Meters {
     }
 
     pub(super) fn in_flight(&self, count: usize) {
-        self.in_flight.set(f64::from(u32::try_from(count).unwrap_or(u32::MAX)));
+        self.in_flight.set(gauged(count));
     }
+}
+
+fn gauged(count: usize) -> f64 {
+    f64::from(u32::try_from(count).unwrap_or(u32::MAX))
 }
