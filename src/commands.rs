@@ -5,6 +5,7 @@
 mod audit;
 mod dead_letters;
 mod decisions;
+mod doctor;
 mod events;
 mod import;
 mod keys;
@@ -97,6 +98,8 @@ enum Command {
     New(new::NewCommand),
     /// Bring the database's schema up to date
     Migrate,
+    /// Look at the deployment from here, and say what is wrong and how to mend it
+    Doctor(doctor::DoctorArgs),
     /// Ask the process that runs here, by its admin port, whether it lives: a container's health check
     Health,
     /// Print what is in force, without secrets
@@ -159,6 +162,7 @@ async fn dispatch(command: Command, config: Config) -> anyhow::Result<ExitCode> 
             println!("the database is up to date");
             Ok(ExitCode::SUCCESS)
         }
+        Command::Doctor(args) => doctor::run(&config, &args).await,
         Command::Health => {
             health::check(config.admin_listen)
                 .with_context(|| format!("failed to ask PULSEGATE_ADMIN_LISTEN={}", config.admin_listen))?;

@@ -19,6 +19,8 @@ mod cluster;
 mod crashes;
 #[path = "pulsegate/deployment.rs"]
 mod deployment;
+#[path = "pulsegate/doctor.rs"]
+mod doctor;
 #[path = "pulsegate/explaining.rs"]
 mod explaining;
 #[path = "pulsegate/hostile.rs"]

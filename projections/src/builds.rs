@@ -45,7 +45,8 @@ impl Build {
     }
 
     /// The build of a name that the database says is one of this version.
-    pub(crate) fn named(registered: &'static Registered, schema: &str) -> Self {
+    #[must_use]
+    pub fn named(registered: &'static Registered, schema: &str) -> Self {
         Self { registered, schema: schema.into() }
     }
 

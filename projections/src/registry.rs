@@ -2,6 +2,7 @@
 
 mod install;
 mod job;
+mod schema;
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use crate::runner::{Health, RunError};
 
 pub use install::{MigrateError, migrate, migrate_with};
 pub use job::Job;
+pub use schema::{SchemaState, schema};
 
 /// One version of a projection, as the code knows it.
 #[derive(Clone, Copy, Debug)]

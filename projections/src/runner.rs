@@ -42,7 +42,7 @@ use folding::{Folding, Held, Round};
 use outage::Outage;
 
 pub use batch_error::BatchError;
-pub(crate) use consumer::group_of;
+pub use consumer::group_of;
 pub use health::{Health, Stuck};
 pub use offsets::Position;
 pub use record::{Batch, Placed, Poison, Poisoned, Record, Source};

@@ -28,4 +28,4 @@ pub use record::{AppendError, Appended, Record};
 pub use rejected::Rejected;
 pub use settings::LogSettings;
 pub use store::AccountStore;
-pub use topics::{TopicsError, ensure_topics};
+pub use topics::{TopicsError, ensure_topics, inspect_topics};

@@ -1,6 +1,7 @@
 //! Makes the topics, or checks the ones that are there.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +18,8 @@ use tokio::time::{Instant, sleep};
 
 use crate::settings::LogSettings;
 
+/// What a difference in the number of partitions is called.
+const PARTITIONS: &str = "partitions";
 /// What makes a topic a log: nothing is ever deleted or compacted, and time is the broker's.
 const SETTINGS: [(&str, &str); 3] =
     [("retention.ms", "-1"), ("cleanup.policy", "delete"), ("message.timestamp.type", "LogAppendTime")];
@@ -48,6 +51,38 @@ pub enum TopicsError {
     NotSeen(Vec<String>),
 }
 
+/// A setting of a topic that isn't what the log needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// Which topic, by its full name.
+    pub topic: String,
+    /// `partitions`, or the name of a topic's setting.
+    pub setting: &'static str,
+    /// What it is.
+    pub actual: String,
+    /// What it must be.
+    pub wanted: String,
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { topic, setting, actual, wanted } = self;
+        match *setting {
+            PARTITIONS => write!(f, "{topic} has {actual} partitions, not {wanted}"),
+            setting => write!(f, "{topic} has {setting}={actual}, not {wanted}"),
+        }
+    }
+}
+
+/// How the topics that are there compare with what the log needs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Inspection {
+    /// Topics that are not there.
+    pub missing: Vec<String>,
+    /// What is wrong with those that are.
+    pub differences: Vec<Difference>,
+}
+
 type Admin = AdminClient<DefaultClientContext>;
 
 /// Makes each topic that is missing and checks each that is there. Any number of nodes may do so at once.
@@ -66,25 +101,49 @@ pub async fn ensure_topics(settings: &LogSettings) -> Result<(), TopicsError> {
         make(&admin, &missing, settings.replication).await?;
     }
     let present = once_seen(&admin, &wanted).await?;
-    let mut mismatches = partitions_that_differ(&present, &wanted);
-    mismatches.extend(settings_that_differ(&admin, &wanted).await?);
-    if mismatches.is_empty() { Ok(()) } else { Err(TopicsError::Mismatch(mismatches)) }
+    let mut differences = partitions_that_differ(&present, &wanted);
+    differences.extend(settings_that_differ(&admin, &wanted).await?);
+    mismatch(&differences)
 }
 
-async fn verify_by_role(settings: &LogSettings, wanted: &[(String, i32)]) -> Result<(), TopicsError> {
+fn mismatch(differences: &[Difference]) -> Result<(), TopicsError> {
+    if differences.is_empty() {
+        return Ok(());
+    }
+    Err(TopicsError::Mismatch(differences.iter().map(ToString::to_string).collect()))
+}
+
+/// Looks at the topics and makes none. Who signs in by role sees only how many partitions there are.
+pub async fn inspect_topics(settings: &LogSettings) -> Result<Inspection, TopicsError> {
+    let wanted = Topic::ALL.map(|topic| (settings.topics.name(topic), settings.partitions_of(topic)));
+    let by_role = access::by_role(&settings.client);
+    let admin: Arc<Admin> = Arc::new(settings.client.create()?);
+    let present = if by_role { partitions_by_role(settings).await? } else { partitions(&admin).await? };
+    let (there, missing): (Vec<_>, Vec<_>) = wanted.into_iter().partition(|(name, _)| present.contains_key(name));
+    let mut differences = partitions_that_differ(&present, &there);
+    if !by_role {
+        differences.extend(settings_that_differ(&admin, &there).await?);
+    }
+    Ok(Inspection { missing: missing.into_iter().map(|(name, _)| name).collect(), differences })
+}
+
+async fn partitions_by_role(settings: &LogSettings) -> Result<HashMap<String, i32>, TopicsError> {
     let client = settings.client.clone();
     let ask = move || {
         let consumer: BaseConsumer<ByRole> = client.create_with_context(ByRole)?;
         access::sign_in(&consumer, &client);
         Ok::<_, KafkaError>(counted(&consumer.fetch_metadata(None, REQUEST)?))
     };
-    let present = tokio::task::spawn_blocking(ask).await.map_err(|_| KafkaError::Canceled)??;
+    Ok(tokio::task::spawn_blocking(ask).await.map_err(|_| KafkaError::Canceled)??)
+}
+
+async fn verify_by_role(settings: &LogSettings, wanted: &[(String, i32)]) -> Result<(), TopicsError> {
+    let present = partitions_by_role(settings).await?;
     let missing: Vec<_> = wanted.iter().filter(|(name, _)| !present.contains_key(name)).collect();
     if !missing.is_empty() {
         return Err(TopicsError::Missing(missing.into_iter().map(|(name, _)| name.clone()).collect()));
     }
-    let mismatches = partitions_that_differ(&present, wanted);
-    if mismatches.is_empty() { Ok(()) } else { Err(TopicsError::Mismatch(mismatches)) }
+    mismatch(&partitions_that_differ(&present, wanted))
 }
 
 /// The context of a consumer that only asks for metadata.
@@ -100,10 +159,15 @@ impl ClientContext for ByRole {
 
 impl ConsumerContext for ByRole {}
 
-fn partitions_that_differ(present: &HashMap<String, i32>, wanted: &[(String, i32)]) -> Vec<String> {
+fn partitions_that_differ(present: &HashMap<String, i32>, wanted: &[(String, i32)]) -> Vec<Difference> {
     let differs = |(name, partitions): &(String, i32)| {
         let actual = present[name];
-        (actual != *partitions).then(|| format!("{name} has {actual} partitions, not {partitions}"))
+        (actual != *partitions).then(|| Difference {
+            topic: name.clone(),
+            setting: PARTITIONS,
+            actual: actual.to_string(),
+            wanted: partitions.to_string(),
+        })
     };
     wanted.iter().filter_map(differs).collect()
 }
@@ -159,7 +223,7 @@ async fn once_seen(admin: &Arc<Admin>, wanted: &[(String, i32)]) -> Result<HashM
     }
 }
 
-async fn settings_that_differ(admin: &Admin, wanted: &[(String, i32)]) -> Result<Vec<String>, TopicsError> {
+async fn settings_that_differ(admin: &Admin, wanted: &[(String, i32)]) -> Result<Vec<Difference>, TopicsError> {
     let deadline = Instant::now() + APPEAR;
     let options = AdminOptions::new().request_timeout(Some(REQUEST));
     let mut differ = Vec::new();
@@ -178,7 +242,12 @@ async fn settings_that_differ(admin: &Admin, wanted: &[(String, i32)]) -> Result
         for (key, value) in SETTINGS {
             let actual = resource.get(key).and_then(|entry| entry.value.as_deref()).unwrap_or("nothing");
             if actual != value {
-                differ.push(format!("{name} has {key}={actual}, not {value}"));
+                differ.push(Difference {
+                    topic: name.clone(),
+                    setting: key,
+                    actual: actual.to_owned(),
+                    wanted: value.to_owned(),
+                });
             }
         }
     }

@@ -29,6 +29,7 @@ GROUPS = {
 NAMED_ELSEWHERE = {
     "projections/src/reader.rs": 'format!("{}{purpose}"',
     "projections/src/runner/consumer.rs": "group)",
+    "src/commands/doctor/folding.rs": "group.clone()",
 }
 # What each role does with each topic. Who reads: the hot view, the catalog's, and who settles provisional answers (api),
 # projections (project), `events` and all else that a person asks (operate). Provisional answers are kept by who gives them.

@@ -7,7 +7,7 @@ use thiserror::Error;
 use super::{REGISTERED, Registered};
 use crate::builds::{Build, history, tables};
 
-static SHARED: Migrator = sqlx::migrate!("../migrations");
+pub(super) static SHARED: Migrator = sqlx::migrate!("../migrations");
 
 /// Why the tables could not be made.
 #[derive(Debug, Error)]

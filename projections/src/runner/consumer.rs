@@ -422,7 +422,8 @@ impl Reading {
 }
 
 /// The group that shares a build's partitions.
-pub(crate) fn group_of(build: &Build, topics: &TopicNames) -> String {
+#[must_use]
+pub fn group_of(build: &Build, topics: &TopicNames) -> String {
     let version = build.registered();
     let behind = build.schema().strip_prefix(&version.to_string()).unwrap_or(build.schema());
     format!("{}project.{}.v{}{}", topics.prefix(), version.name, version.version, behind.replace('_', "."))
