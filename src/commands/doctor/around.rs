@@ -79,7 +79,7 @@ pub(super) fn certificates(config: &Config, report: &mut Report) {
         match std::fs::read_to_string(&path) {
             Ok(pem) => judge(purpose, &path, &certificate::ends(&pem), Utc::now(), report),
             Err(error) => {
-                report.wrong("certificates", &path, error.to_string(), "mend the path, or the rights on the file")
+                report.wrong("certificates", &path, error.to_string(), "mend the path, or the rights on the file");
             }
         }
     }
