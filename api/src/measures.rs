@@ -55,6 +55,8 @@ impl Measures {
             counter!("pulsegate_waiting_refused_total", "limit" => limit).increment(0);
         }
         counter!("pulsegate_provisional_unkept_total").increment(0);
+        counter!("pulsegate_changes_unnoted_total").increment(0);
+        counter!("pulsegate_connections_refused_total").increment(0);
         counter!("pulsegate_rejected_lost_total").increment(0);
         gauge!("pulsegate_waiters").increment(0);
         let blocked = Reason::ALL

@@ -5,6 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use pulsegate_service::health;
 use pulsegate_service::variables;
+use reqwest::StatusCode;
 use serde::Deserialize;
 
 use super::certificate;
@@ -44,13 +45,22 @@ pub(super) fn settings(config: &Config, report: &mut Report) {
 enum Certificates {
     /// Those who signed what is shown to this process: one that is good is enough.
     Roots,
+    /// What this process shows, and behind it who signed that.
+    Chain,
 }
 
-/// The files of certificates that the settings name. What a process itself shows to others has its place here, too.
+/// The files of certificates that the settings name.
 fn certificate_files(config: &Config) -> Vec<(Certificates, String)> {
+    let set = |variable: &str| config.shown().get(variable).map(|shown| shown.value.clone());
     let (_, parameters) = config.database_url.split_once('?').unwrap_or_default();
-    let roots = parameters.split('&').find_map(|pair| pair.strip_prefix("sslrootcert="));
-    roots.map(|path| (Certificates::Roots, path.to_owned())).into_iter().collect()
+    let of_database = parameters.split('&').find_map(|pair| pair.strip_prefix("sslrootcert=")).map(str::to_owned);
+    let named = [
+        (Certificates::Chain, set("PULSEGATE_TLS_CERTIFICATE")),
+        (Certificates::Roots, set("PULSEGATE_KAFKA_CA")),
+        (Certificates::Chain, set("PULSEGATE_KAFKA_CERTIFICATE")),
+        (Certificates::Roots, of_database),
+    ];
+    named.into_iter().filter_map(|(purpose, path)| Some((purpose, path.filter(|path| !path.is_empty())?))).collect()
 }
 
 /// Looks when they end.
@@ -69,7 +79,7 @@ pub(super) fn certificates(config: &Config, report: &mut Report) {
         match std::fs::read_to_string(&path) {
             Ok(pem) => judge(purpose, &path, &certificate::ends(&pem), Utc::now(), report),
             Err(error) => {
-                report.wrong("certificates", &path, error.to_string(), "mend sslrootcert= of PULSEGATE_DATABASE_URL")
+                report.wrong("certificates", &path, error.to_string(), "mend the path, or the rights on the file");
             }
         }
     }
@@ -78,12 +88,13 @@ pub(super) fn certificates(config: &Config, report: &mut Report) {
 fn judge(purpose: Certificates, path: &str, ends: &[DateTime<Utc>], now: DateTime<Utc>, report: &mut Report) {
     let end = match purpose {
         Certificates::Roots => ends.iter().max(),
+        Certificates::Chain => ends.iter().min(),
     };
     let Some(end) = end else {
         report.wrong("certificates", path, "holds no certificate", "put a PEM file there");
         return;
     };
-    let says = format!("{} certificates, the last one good until {}", ends.len(), end.format("%F"));
+    let says = format!("{} certificates, good until {}", ends.len(), end.format("%F"));
     let fix = "put the newer ones there, and restart what reads them";
     match (*end - now).num_days() {
         ..0 => report.wrong("certificates", path, says, fix),
@@ -122,11 +133,17 @@ pub(super) async fn processes(config: &Config, report: &mut Report) {
     }
     let url = format!("http://{}/v1/cluster", config.advertise);
     let asked = async {
+        // Nodes speak with each other without encryption.
         let client = reqwest::Client::builder().timeout(ANSWER_MAX).build()?;
-        client.get(&url).send().await?.error_for_status()?.json::<Nodes>().await
+        let answer = client.get(&url).send().await?;
+        if matches!(answer.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+            return Ok(None);
+        }
+        answer.error_for_status()?.json::<Nodes>().await.map(Some)
     };
     match asked.await {
-        Ok(Nodes { nodes, unowned }) => {
+        Ok(None) => report.unknown("nodes", &config.advertise, "says it only to who has a key: ask `GET /v1/cluster`"),
+        Ok(Some(Nodes { nodes, unowned })) => {
             let fix = "restart it, or mend the network: its PULSEGATE_ADVERTISE must be reachable from every node";
             for lost in nodes.iter().filter(|node| !node.reachable) {
                 report.wrong("nodes", &lost.address, format!("{} does not reach it", config.advertise), fix);
@@ -150,7 +167,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn roots_are_good_as_long_as_one_is() {
+    fn roots_are_good_as_long_as_one_is_and_a_chain_as_long_as_all_are() {
         let at = |text: &str| text.parse::<DateTime<Utc>>().unwrap();
         let ends = [at("2021-01-01T00:00:00Z"), at("2030-01-01T00:00:00Z")];
         let is_sound = |ends: &[_], now| {
@@ -163,5 +180,8 @@ mod tests {
         assert!(!is_sound(&ends, "2030-01-02T00:00:00Z"));
         assert!(!is_sound(&ends[..1], "2026-01-01T00:00:00Z"));
         assert!(!is_sound(&[], "2026-01-01T00:00:00Z"));
+        let mut report = Report::default();
+        judge(Certificates::Chain, "chain.pem", &ends, at("2026-01-01T00:00:00Z"), &mut report);
+        assert!(!report.is_sound());
     }
 }

@@ -18,7 +18,7 @@ use crate::commands::topic_reader::{POLL, TopicReader};
 use crate::config::Config;
 
 /// How long a new record is waited for.
-const LISTEN: Duration = Duration::from_secs(3);
+const LISTEN: Duration = Duration::from_secs(1);
 /// What nobody need bother about.
 const AGREE_MS: u64 = 500;
 /// From here on leases end visibly early or late.

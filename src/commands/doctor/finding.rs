@@ -103,18 +103,8 @@ impl Report {
         }
         println!("{table}");
         let count = |state| self.0.iter().filter(|finding| finding.state == state).count();
-        match count(State::Wrong) {
-            0 => println!(
-                "nothing is wrong; {} notes, {} could not be looked at",
-                count(State::Note),
-                count(State::Unknown)
-            ),
-            wrong => println!(
-                "{wrong} wrong, {} notes, {} could not be looked at",
-                count(State::Note),
-                count(State::Unknown)
-            ),
-        }
+        let (wrong, notes, unknown) = (count(State::Wrong), count(State::Note), count(State::Unknown));
+        println!("wrong: {wrong}, notes: {notes}, could not be looked at: {unknown}");
         Ok(())
     }
 }

@@ -137,7 +137,7 @@ fn group(build: &ProjectionStatus, ends: &Ends, report: &mut Report) {
         let says = format!("is paused since {}", since.format("%F %T"));
         report.note("group", &build.build, says, format!("`pulsegate projection resume {}`", build.name));
     } else if *members > 0 {
-        report.ok("group", &build.build, format!("{group}: {members} members, {}", state.to_lowercase()));
+        report.ok("group", &build.build, format!("{group}: {}, members: {members}", state.to_lowercase()));
     } else if build.lag_events.is_some_and(|lag| lag > 0) {
         let says = format!("nobody folds it ({group} has no members), and there is something to fold");
         report.wrong("group", &build.build, says, "start `pulsegate project` or `up`");
@@ -153,7 +153,7 @@ fn group(build: &ProjectionStatus, ends: &Ends, report: &mut Report) {
 
 fn letters(build: &ProjectionStatus, report: &mut Report) {
     if build.parked > 0 {
-        let says = format!("{} records are parked, and what their keys did since waits", build.parked);
+        let says = format!("parked: {}, and what their keys did since waits", build.parked);
         report.wrong(
             "dead letters",
             &build.build,
@@ -162,7 +162,7 @@ fn letters(build: &ProjectionStatus, report: &mut Report) {
         );
     }
     if build.skipped > 0 {
-        let says = format!("{} records were left out", build.skipped);
+        let says = format!("left out: {}", build.skipped);
         report.note("dead letters", &build.build, says, "`pulsegate dead-letters list` says which and why");
     }
     if build.parked + build.skipped == 0 {
