@@ -17,6 +17,8 @@ GROUPS = {
     "catalog": {"Api", "Project", "Operate"},
     "replay": {"Api", "Operate"},
     "settle": {"Api", "Operate"},
+    # Whether a read model has what belongs to a period, before it is closed.
+    "statements": {"Api", "Operate"},
     "drill-down": {"Api"},
     "owners": {"Api"},
     "recount": {"Operate"},
@@ -183,7 +185,7 @@ class Rights(unittest.TestCase):
             self.assertTrue(url.startswith(f"postgres://{user}@${{Host}}:5432/pulsegate?sslmode=verify-full"), url)
 
 
-    def test_the_reader_writes_closed_statements_and_when_keys_were_used_and_nothing_else(self):
+    def test_the_reader_writes_closed_statements_saved_questions_and_when_keys_were_used_and_nothing_else(self):
         written = r"insert into|update|delete from|truncate|copy"
         closed = set()
         for path, text in sources("projections/src/statements"):
@@ -191,7 +193,13 @@ class Rights(unittest.TestCase):
                 self.assertEqual(verb, "insert into", path)
                 closed.add(table)
         granted = re.findall(r"^grant (.+) on (.+) to NAME_api;$", (templates.FOLDER / "admit-closer.sql").read_text(), re.M)
-        self.assertEqual([(right, set(tables.split(", "))) for right, tables in granted], [("insert", closed), ("update (last_used_at)", {"pulsegate.api_keys"})])
+        saved = "pulsegate.saved_questions"
+        expected = [("insert", closed), ("insert, update, delete", {saved}), ("update (last_used_at)", {"pulsegate.api_keys"})]
+        self.assertEqual([(right, set(tables.split(", "))) for right, tables in granted], expected)
+        wrote = set()
+        for path, text in sources("projections/src/clickstream"):
+            wrote |= set(re.findall(rf'"({written}) {saved}', text))
+        self.assertEqual(wrote, {"insert into", "delete from"})
         (_, store), = sources("callers/src/key")
         self.assertIn("update pulsegate.api_keys set last_used_at =", store)
         for path, text in sources("api/src"):
