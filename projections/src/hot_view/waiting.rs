@@ -35,7 +35,7 @@ pub enum TooManyWaiters {
 }
 
 impl TooManyWaiters {
-    /// Every [limit](Self::limit).
+    /// Every limit.
     pub const LIMITS: [&'static str; 2] = ["node", "account"];
 
     /// The word of the limit for metrics.
