@@ -3,6 +3,7 @@
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use tempfile::TempDir;
 
@@ -29,7 +30,12 @@ impl Services {
 
     /// Neither runs yet.
     pub(crate) fn unstarted() -> Self {
-        let ports: Vec<_> = (0..3).map(|_| TcpListener::bind("127.0.0.1:0").expect("a port")).collect();
+        // Below those that the system gives to whoever connects: while a service is away nobody takes its port by chance.
+        // Where to look first is another place for each process and each of its tests.
+        static CALLS: AtomicU32 = AtomicU32::new(0);
+        let first = 11_000 + (std::process::id() + 100 * CALLS.fetch_add(1, Ordering::Relaxed)) % 20_000;
+        let free = (first..32_000).filter_map(|port| TcpListener::bind(("127.0.0.1", u16::try_from(port).ok()?)).ok());
+        let ports: Vec<_> = free.take(3).collect();
         let port = |index: usize| ports[index].local_addr().expect("an address").port();
         Self {
             dir: TempDir::new().expect("a folder"),

@@ -17,7 +17,7 @@ use pulsegate_write_side::{EventLog, LogSettings};
 use crate::deployment::{Deployment, root, until};
 
 /// What a checkout needs to be one, and to be compiled.
-const CHECKOUT: [&str; 12] = [
+const CHECKOUT: [&str; 13] = [
     "Cargo.toml",
     "Cargo.lock",
     "rust-toolchain.toml",
@@ -25,6 +25,7 @@ const CHECKOUT: [&str; 12] = [
     "clippy.toml",
     "domain",
     "access",
+    "callers",
     "write-side",
     "projections",
     "service",
