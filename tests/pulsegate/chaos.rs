@@ -296,7 +296,8 @@ impl Faults<'_> {
 
     async fn restart(&self, service: &'static str, how: &'static str, time: Duration) {
         self.services.ctl(service, how);
-        tokio::time::sleep(time).await;
+        // A process that is gone may hold its port for a moment longer.
+        tokio::time::sleep(time.max(Duration::from_secs(1))).await;
         self.services.ctl(service, "start");
     }
 }
