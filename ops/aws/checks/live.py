@@ -58,6 +58,7 @@ class Broker:
         users = ["admin", "nobody", *ROLES.values()]
         logins = " ".join(f'user_{user}="{user}"' for user in users)
         settings = (rights.ROOT / "ops/services/kafka/server.properties").read_text()
+        settings = settings.replace("@advertised_port@", "@port@")
         settings = settings.replace("PLAINTEXT://127.0.0.1:@port@", f"SASL_PLAINTEXT://127.0.0.1:{port}")
         settings = settings.replace("@controller_port@", str(port + 1)).replace("@data@", f"{folder}/data")
         settings += f"""
@@ -257,7 +258,7 @@ def work(roles, query):
     roles.ask("GET", "/v1/projections")
     roles.ask("GET", "/v1/provisional")
     wait("the session in the read model", lambda: query("select count(*) from active_sessions.sessions") != "0")
-    for build, topic in (("licensing_v3", "playback"), ("clickstream_v2", "clickstream")):
+    for build, topic in (("licensing_v4", "playback"), ("clickstream_v2", "clickstream")):
         behind = f"select sum(next_offset) > 0 from pulsegate.projection_offsets where build = '{build}' and topic = '{topic}'"
         wait(f"{build} folds {topic}", lambda behind=behind: query(behind) == "t")
     roles.ask("GET", f"/v1/accounts/a1/sessions/{session}/watch-time")

@@ -22,6 +22,13 @@ GIVEN = {
     "KafkaBootstrap": "b-1.example:9098,b-2.example:9098",
     "Image": "123456789012.dkr.ecr.eu-central-1.amazonaws.com/pulsegate/pulsegate:1",
     "Mail": "somebody@example.org",
+    "WayOut": "nat",
+    "OidcIssuer": "https://id.example.org",
+    "OidcClientId": "pulsegate",
+    "OidcClientSecretArn": "arn:aws:secretsmanager:eu-central-1:123456789012:secret:pulsegate/oidc-client-AbCdEf",
+    "OidcRoles": "admin=*",
+    "PrivacyKeyArn": "arn:aws:secretsmanager:eu-central-1:123456789012:secret:pulsegate/privacy-key-AbCdEf",
+    "PublicUrl": "https://play.example.org",
 }
 # What moto can't make: a stack would be called complete without it. Each is in the templates, checked by cfn-lint alone.
 UNKNOWN = {
@@ -40,6 +47,7 @@ UNKNOWN = {
     "AWS::RDS::DBInstance",
     "AWS::RDS::DBSubnetGroup",
     "AWS::S3::BucketPolicy",
+    "AWS::SecretsManager::Secret",
     "AWS::SNS::Subscription",
 }
 # What stands for an attribute of what is left out.
@@ -85,7 +93,7 @@ def reduced(name, template, values):
         depends = resource.pop("DependsOn", [])
         resource["DependsOn"] = [one for one in ([depends] if isinstance(depends, str) else depends) if one in made]
         resources[logical] = rewrite(resource)
-    left = {key: part for key, part in template.items() if key not in ("Conditions", "Mappings")}
+    left = {key: part for key, part in template.items() if key not in ("Conditions", "Mappings", "Rules")}
     return {**left, "Resources": resources, "Outputs": rewrite(template.get("Outputs", {}))}
 
 

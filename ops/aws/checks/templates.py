@@ -53,6 +53,8 @@ def _condition(template, values, expression):
         return _condition(template, values, template["Conditions"][argument])
     if function == "Fn::Not":
         return not _condition(template, values, argument[0])
+    if function == "Fn::And":
+        return all(_condition(template, values, one) for one in argument)
     if function == "Fn::Equals":
         left, right = (values[side["Ref"]] if isinstance(side, dict) else str(side) for side in argument)
         return left == right
