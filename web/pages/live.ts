@@ -3,6 +3,7 @@ import { DecisionTable, Devices, emptyDecisions, type Decision } from './decisio
 import { byId, h, keyed, setText } from './dom.js';
 import { NodeList, type Cluster } from './nodes.js';
 import { round, Sparkline } from './sparkline.js';
+import { signInAgain } from './shell/session.js';
 import { clock, count, deviceClassInWords, duration, reasonInWords } from './words.js';
 
 interface Live {
@@ -47,6 +48,7 @@ let silentSince: number | null = null;
 
 async function get<Answer>(path: string): Promise<Answer> {
   const response = await fetch(path, { signal: AbortSignal.timeout(TIMEOUT_MS), cache: 'no-store' });
+  if (response.status === 401) void signInAgain();
   if (!response.ok) throw new Error(`status ${response.status}`);
   return (await response.json()) as Answer;
 }

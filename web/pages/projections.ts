@@ -1,5 +1,6 @@
 import { byId, h, keyed, setText } from './dom.js';
 import { groups, lagInWords, phaseInWords, progressOf, Rates, type Build, type Group, type HistoryEntry, type Partition } from './builds.js';
+import { signInAgain } from './shell/session.js';
 import { clock, count, duration } from './words.js';
 
 const POLL_MS = 2_000;
@@ -235,6 +236,7 @@ async function poll(): Promise<void> {
   try {
     const response = await fetch('/v1/projections', { signal: AbortSignal.timeout(TIMEOUT_MS), cache: 'no-store' });
     if (response.ok) showAnswer(((await response.json()) as { projections: Build[] }).projections);
+    else if (response.status === 401) void signInAgain();
     else showSilence(response.status === 503 ? "The read models' database hasn't answered" : `The node has answered with status ${response.status}`);
   } catch {
     showSilence("This node hasn't answered");

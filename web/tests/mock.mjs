@@ -228,6 +228,7 @@ export async function serveMock(port = 0) {
     const report = answerOfReports(method, path, body, query);
     if (report !== null) return report;
     if (path === '/v1/live') return [200, live()];
+    if (path === '/v1/me') return [200, { kind: 'anyone', scopes: [] }];
     if (path === '/v1/cluster') return [200, { mode: 'whole', node: 'mock:1', nodes: [], unowned: [], at: new Date().toISOString() }];
     if (path === '/v1/projections') {
       builds.forEach(goOn);

@@ -6,6 +6,7 @@ import { freshnessOf } from '../pages/shell/fresh.js';
 import { hours, inHours, money, percent, share, short, signed, waited, whole } from '../pages/shell/numbers.js';
 import { dressed, PAGES } from '../pages/shell/pages.js';
 import { daysOf, lastDays, month, offered, periodInWords, periodOf } from '../pages/shell/periods.js';
+import { loginFor, whoIsHere } from '../pages/shell/session.js';
 import { ordered, type Column } from '../pages/shell/table.js';
 import { ask, readQuery, writeQuery } from '../pages/shell/url.js';
 
@@ -100,4 +101,15 @@ test('every page has the header with its own place marked', () => {
   assert.match(page, /href="\/titles" aria-current="page">Titles</);
   assert.equal(page.match(/aria-current/g)?.length, 1);
   assert.throws(() => dressed('<p>', 'titles.html', PAGES), /has no/);
+});
+
+test('a page says who is signed in, and nobody where nobody signs in', () => {
+  assert.deepEqual(whoIsHere({ kind: 'person', id: 'anna', name: 'Anna' }), { name: 'Anna', id: 'anna' });
+  assert.deepEqual(whoIsHere({ kind: 'person', id: 'anna', name: '' }), { name: 'anna', id: 'anna' });
+  for (const kind of ['anyone', 'player', 'server']) assert.equal(whoIsHere({ kind, id: 'x', name: 'X' }), null);
+});
+
+test('who signs in comes back to where it was', () => {
+  const at = { pathname: '/clickstream', search: '?event=a%26b', hash: '#x' };
+  assert.equal(new URLSearchParams(loginFor(at).slice('/login?'.length)).get('to'), '/clickstream?event=a%26b#x');
 });

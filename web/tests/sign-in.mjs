@@ -66,10 +66,30 @@ try {
     await anna.page.goto(base + path);
   }
   const cookies = await anna.context.cookies(base);
-  const session = cookies.find(({ name }) => name === 'pulsegate');
+  let session = cookies.find(({ name }) => name === 'pulsegate');
   expect(session?.httpOnly && session.sameSite === 'Lax' && !session.value.includes('anna'), JSON.stringify(session));
   expect(!cookies.some(({ name }) => name === 'pulsegate-login'), 'the sign-in’s cookie is still there');
   console.log('ok anna signed in, and may do what her role may');
+
+  // Her session ends while a page is open: she signs in again and is back where she was.
+  await anna.page.goto(`${base}/projections?from=a-link`);
+  const name = anna.page.locator('header .who-name');
+  await name.waitFor();
+  expect((await name.innerText()) === 'Anna', `the header shows ${await name.innerText()}`);
+  await anna.page.screenshot({ path: `${ARTIFACTS}signed-in.png` });
+  await anna.page.setViewportSize({ width: 390, height: 780 });
+  const width = await anna.page.evaluate(() => [document.documentElement.scrollWidth, window.innerWidth]);
+  expect(width[0] <= width[1], `the header is wider than a phone: ${width}`);
+  await anna.page.screenshot({ path: `${ARTIFACTS}signed-in-phone.png` });
+  await anna.page.setViewportSize({ width: 1280, height: 860 });
+  const back = anna.page.waitForResponse((response) => response.url().startsWith(`${base}/login/callback`));
+  await anna.context.clearCookies({ name: 'pulsegate' });
+  await Promise.race([back, anna.page.waitForSelector('input[name=login]').then(() => signIn(anna.page, 'anna'))]);
+  await back;
+  await anna.page.waitForURL(`${base}/projections?from=a-link`);
+  await name.waitFor();
+  session = (await anna.context.cookies(base)).find(({ name }) => name === 'pulsegate');
+  console.log('ok a session that ended while a page was open was begun again');
 
   // Another site's page may make her browser send a form, and no more than that.
   const evict = '/v1/accounts/a/sessions/3f2b8c1e-5d7a-4e90-9b3c-1a2b3c4d5e6f/evict';
@@ -93,12 +113,7 @@ try {
   expect((await ask(stolen.page, 'GET', '/v1/me')).status === 401, 'nobody is somebody');
 
   await anna.page.goto(`${base}/projections`);
-  await anna.page.evaluate(() => {
-    const form = document.createElement('form');
-    Object.assign(form, { method: 'post', action: '/logout' });
-    document.body.append(form);
-    form.submit();
-  });
+  await anna.page.locator('header .who button').click();
   await anna.page.waitForURL(`${base}/signed-out`);
   await anna.page.screenshot({ path: `${ARTIFACTS}signed-out.png` });
   expect((await ask(anna.page, 'GET', '/v1/me')).status === 401, 'she is signed in after she signed out');

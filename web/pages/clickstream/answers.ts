@@ -21,12 +21,14 @@ export interface BreakdownRow extends Exact {
   value: string | null;
   events: number;
   people: number;
+  people_error: number | null;
 }
 
 export interface SessionsRow extends Exact {
   day: string | null;
   sessions: number;
   people: number;
+  people_error: number | null;
   events: number;
   single: number;
   median_ms: number;
@@ -121,7 +123,7 @@ function breakdown(rows: BreakdownRow[]): HTMLElement {
     { key: 'value', head: 'Value', cell: (row) => (row.of === 'value' ? name(row) : h('em', {}, name(row))) },
     { key: 'events', head: 'Events', order: ({ events }) => events, cell: ({ events, error }) => bar(withError(events, error), events, widest) },
     { key: 'share', head: 'Share', order: ({ events }) => events, cell: ({ events }) => share(events, all) },
-    { key: 'people', head: 'People', order: ({ people }) => people, cell: ({ people }) => whole(people) },
+    { key: 'people', head: 'People', order: ({ people }) => people, cell: ({ people, people_error }) => withError(people, people_error) },
   ];
   return h('div', { class: 'panel figures' }, table({ caption: 'Events by value', columns, rows }));
 }
@@ -138,7 +140,7 @@ function sessions(rows: SessionsRow[], from: number, until: number): Node[] {
   const columns: Column<SessionsRow>[] = [
     { key: 'day', head: 'Day', unit: 'UTC', order: ({ day }) => day, cell: ({ day }) => day ?? '' },
     { key: 'sessions', head: 'Sessions', order: (row) => row.sessions, cell: (row) => withError(row.sessions, row.error) },
-    { key: 'people', head: 'People', order: ({ people }) => people, cell: ({ people }) => whole(people) },
+    { key: 'people', head: 'People', order: ({ people }) => people, cell: ({ people, people_error }) => withError(people, people_error) },
     { key: 'events', head: 'Events', order: ({ events }) => events, cell: ({ events }) => whole(events) },
     { key: 'single', head: 'With one event', order: ({ single, sessions: of }) => single / of, cell: ({ single, sessions: of }) => share(single, of) },
     { key: 'median', head: 'Half at most', order: (row) => row.median_ms, cell: (row) => waited(row.median_ms) },
@@ -152,7 +154,7 @@ function sessions(rows: SessionsRow[], from: number, until: number): Node[] {
             'dl',
             { class: 'tiles' },
             tile('Sessions', short(all.sessions), all.error === null ? '' : `± ${whole(all.error)}`),
-            tile('People', short(all.people)),
+            tile('People', short(all.people), all.people_error === null ? '' : `± ${whole(all.people_error)}`),
             tile('Half took at most', waited(all.median_ms), `95 of 100 ${waited(all.p95_ms)}`),
             tile('Events each', (all.events / all.sessions).toLocaleString('en', { maximumFractionDigits: 1 }), `${share(all.single, all.sessions)} have one only`),
           ),

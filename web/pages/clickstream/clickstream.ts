@@ -1,7 +1,7 @@
 import { byId, h, setText } from '../dom.js';
 import { get, Region } from '../shell/asking.js';
 import { showFreshness } from '../shell/fresh.js';
-import { whole } from '../shell/numbers.js';
+import { counted } from '../shell/numbers.js';
 import { type Answer, shown } from './answers.js';
 import { drawForm } from './form.js';
 import { type Ask, ASKS, empty, missing, pathOf, type Question, readQuestion, writeQuestion } from './question.js';
@@ -117,7 +117,7 @@ async function suggest(): Promise<void> {
   try {
     if (isFirst) {
       const found = await get<{ names: Named[] }>('/v1/clickstream/names');
-      names.replaceChildren(...found.names.map((one) => h('option', { value: one.name }, `${whole(one.events)} events`)));
+      names.replaceChildren(...found.names.map((one) => h('option', { value: one.name }, counted(one.events, 'event'))));
     }
     const query = wanted === '' ? '' : `?${new URLSearchParams({ name: wanted }).toString()}`;
     const found = await get<{ paths: Placed[] }>(`/v1/clickstream/paths${query}`);

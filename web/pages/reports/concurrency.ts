@@ -3,7 +3,7 @@ import { capital, choice, devices, panel, territoryInWords, text, tiles, DEVICE_
 import { get, Region } from '../shell/asking.js';
 import { chart, LINES_MAX } from '../shell/chart.js';
 import { showFreshness } from '../shell/fresh.js';
-import { share, waited, whole } from '../shell/numbers.js';
+import { counted, share, waited, whole } from '../shell/numbers.js';
 import { periodField } from '../shell/period_field.js';
 import { daysOf, lastDays, PERIOD, periodInWords } from '../shell/periods.js';
 import { bar, table, type Column } from '../shell/table.js';
@@ -66,9 +66,9 @@ function showAnswer(found: Concurrency, values: Values<typeof FIELDS>): Node[] {
   const parts: Node[] = [
     tiles(
       'In short',
-      [values.per === 'everything' ? 'Most at once' : 'Most at once of one', whole(peak), 'streams'],
-      ['Told no', whole(blocked.attempts), `${whole(blocked.accounts)} accounts, ${whole(blocked.sessions)} sessions`],
-      ['Let in later', share(blocked.let_in, blocked.sessions), `${whole(blocked.let_in)} sessions`],
+      [values.per === 'everything' ? 'Most at once' : 'Most at once of one', whole(peak), peak === 1 ? 'stream' : 'streams'],
+      ['Told no', whole(blocked.attempts), `${counted(blocked.accounts, 'account')}, ${counted(blocked.sessions, 'session')}`],
+      ['Let in later', share(blocked.let_in, blocked.sessions), counted(blocked.let_in, 'session')],
       ['Half waited at most', waited(blocked.waited_ms_median), `95 of 100 at most ${waited(blocked.waited_ms_p95)}`],
     ),
     showStreams(found, values),

@@ -1,6 +1,6 @@
 import { h } from '../dom.js';
 import { capital, panel, tiles } from '../shell/parts.js';
-import { hours, inHours, money, percent, signed, whole } from '../shell/numbers.js';
+import { counted, hours, inHours, money, percent, signed, whole } from '../shell/numbers.js';
 import { periodInWords } from '../shell/periods.js';
 import { table, type Column } from '../shell/table.js';
 import { ask } from '../shell/url.js';
@@ -33,9 +33,9 @@ export function headOf(page: StatementPage, actions: HTMLElement): HTMLElement {
     tiles(
       'The statement',
       ['Due', due.length === 0 ? 'nothing' : due.map(([currency, amount]) => h('span', { class: 'amounts' }, money(amount, currency))), `under ${count(head.contracts.length, 'contract')}`],
-      ['Plays', whole(page.totals.plays), `${whole(page.totals.qualified_views)} qualified views`],
+      ['Plays', whole(page.totals.plays), counted(page.totals.qualified_views, 'qualified view')],
       ['Watched', hours(page.totals.watched_ms), outside === 0 ? 'all inside windows and territories' : `${hours(page.totals.outside_window_ms)} outside the window, ${hours(page.totals.outside_territory_ms)} outside the territory`],
-      ['Told no', whole(page.totals.blocked_attempts), 'attempts'],
+      ['Told no', whole(page.totals.blocked_attempts), page.totals.blocked_attempts === 1 ? 'attempt' : 'attempts'],
     ),
   );
 }
@@ -131,7 +131,7 @@ export function rowsOf(page: StatementPage, { rows: which, sort }: { rows: strin
   const shown = page.rows.length < page.rows_in_all ? `the first ${whole(page.rows.length)} of ${whole(page.rows_in_all)} rows, the largest first` : count(page.rows_in_all, 'row');
   const switcher = state !== 'restated' ? null : h('p', { class: 'table-foot small' }, which === 'added' ? links.link({ rows: 'all' }, 'Show the whole statement') : links.link({ rows: 'added', revision: String(revision) }, `Show only what revision ${revision} added`));
   if (page.rows.length === 0) return panel('Rows', shown, h('p', { class: 'empty' }, which === 'added' ? 'This revision changed no row.' : 'Nothing was used that is chosen here.'), switcher ?? '');
-  const foot = h('p', { class: 'table-foot small muted' }, `All ${whole(page.rows_in_all)} chosen rows: ${amounts(page.totals.amounts)} due for rows, ${figure(page.totals.plays, whole)} plays, ${figure(page.totals.watched_ms, hours)} watched. A play under two contracts counts under each.`);
+  const foot = h('p', { class: 'table-foot small muted' }, `${page.rows_in_all === 1 ? 'The chosen row' : `All ${whole(page.rows_in_all)} chosen rows`}: ${amounts(page.totals.amounts)} due for rows, ${figure(page.totals.plays, whole)} ${page.totals.plays === 1 ? 'play' : 'plays'}, ${figure(page.totals.watched_ms, hours)} watched. A play under two contracts counts under each.`);
   return panel('Rows', shown, table({ caption: 'Rows of the statement', columns, rows: page.rows, sort, sorted, page: 25 }), foot, switcher ?? '');
 }
 

@@ -4,7 +4,7 @@ import { panel, tiles } from '../shell/parts.js';
 import { get, Region } from '../shell/asking.js';
 import { chart } from '../shell/chart.js';
 import { showFreshness } from '../shell/fresh.js';
-import { hours, inHours, short, share, waited, whole } from '../shell/numbers.js';
+import { counted, hours, inHours, share, short, waited, whole } from '../shell/numbers.js';
 import { lastDays, month } from '../shell/periods.js';
 import { bar, table, type Column } from '../shell/table.js';
 import { ask } from '../shell/url.js';
@@ -77,9 +77,9 @@ again(REPORTS_MS, () => {
       const of = days.rows.find((row) => row.of === today);
       const figures = tiles(
         'Watched',
-        ['Plays today', whole(of?.plays ?? 0), `${whole(of?.distinct_accounts ?? 0)} accounts`],
+        ['Plays today', whole(of?.plays ?? 0), counted(of?.distinct_accounts ?? 0, 'account')],
         ['Watched today', hours(of?.watched_ms ?? 0)],
-        ['Plays, 30 days', short(days.total.plays), `${short(days.total.distinct_accounts)} accounts`],
+        ['Plays, 30 days', short(days.total.plays), counted(days.total.distinct_accounts, 'account', 'accounts', short)],
         ['Watched, 30 days', hours(days.total.watched_ms)],
       );
       if (days.rows.length === 0) return [figures, h('p', { class: 'panel empty' }, 'Nothing was watched in the last 30 days. ', h('a', { href: '/player?account=demo-household' }, 'Open a player'), ' to see it arrive here.')];
@@ -102,8 +102,8 @@ again(REPORTS_MS, () => {
       const peak = streams.length === 0 ? [] : [panel('Most streams at once', 'The peak of each day, UTC', chart({ title: 'Most streams at once, day by day', times, lines, kind: 'bars', figure: round, time: day }))];
       const figures = tiles(
         'Told no',
-        ['Told no, 30 days', short(blocked.attempts), `${short(blocked.accounts)} accounts`],
-        ['Let in later', share(blocked.let_in, blocked.sessions), `of ${short(blocked.sessions)} sessions`],
+        ['Told no, 30 days', short(blocked.attempts), counted(blocked.accounts, 'account', 'accounts', short)],
+        ['Let in later', share(blocked.let_in, blocked.sessions), `of ${counted(blocked.sessions, 'session', 'sessions', short)}`],
         ['Half waited at most', waited(blocked.waited_ms_median)],
         ['95 of 100 at most', waited(blocked.waited_ms_p95)],
       );

@@ -1,6 +1,6 @@
 // What a statement answers, and its words.
 import { daysOf } from '../shell/periods.js';
-import { inHours, money, whole } from '../shell/numbers.js';
+import { counted, inHours, money } from '../shell/numbers.js';
 import type { Place } from './answers.js';
 import type { Step } from './words.js';
 
@@ -91,9 +91,9 @@ export function workingOf(row: StatementRow, contract: OfContract | undefined): 
   const payment = contract?.contract.payment;
   if (payment === undefined || row.amount === null) return '';
   const byRuntime = contract?.contract.counting?.views === 'hours_by_runtime';
-  if (row.territory === null) return payment.per_view === undefined ? '' : `${whole(row.views)} views × ${payment.per_view}`;
+  if (row.territory === null) return payment.per_view === undefined ? '' : `${counted(row.views, 'view')} × ${payment.per_view}`;
   const parts = [];
-  if (payment.per_view !== undefined && !byRuntime) parts.push(`${whole(row.qualified_views)} views × ${payment.per_view}`);
+  if (payment.per_view !== undefined && !byRuntime) parts.push(`${counted(row.qualified_views, 'view')} × ${payment.per_view}`);
   if (payment.per_hour !== undefined) parts.push(`${inHours(row.watched_ms)} h × ${payment.per_hour}`);
   return parts.join(' + ') || 'with the contract';
 }

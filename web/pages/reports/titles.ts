@@ -3,7 +3,7 @@ import { capital, choice, devices, panel, territoryInWords, text, tiles, offer, 
 import { get, Region } from '../shell/asking.js';
 import { chart } from '../shell/chart.js';
 import { showFreshness } from '../shell/fresh.js';
-import { hours, inHours, percent, short, whole } from '../shell/numbers.js';
+import { counted, hours, inHours, percent, short, whole } from '../shell/numbers.js';
 import { periodField } from '../shell/period_field.js';
 import { lastDays, PERIOD, periodInWords } from '../shell/periods.js';
 import { bar, table, type Column } from '../shell/table.js';
@@ -72,7 +72,7 @@ function showMost(found: Usage, values: Values<typeof FIELDS>): Node[] | string 
     // The largest of all are asked for anew; the other way round they are only those that are here.
     if (FIELDS.sort.allowed.includes(sort)) state.set({ sort }, true);
   };
-  const first = found.rows.length < found.rows_in_all ? `the first ${whole(found.rows.length)} of ${whole(found.rows_in_all)} titles` : `${whole(found.rows_in_all)} titles`;
+  const first = found.rows.length < found.rows_in_all ? `the first ${whole(found.rows.length)} of ${whole(found.rows_in_all)} titles` : counted(found.rows_in_all, 'title');
   return [
     tiles('All titles', ['Plays', short(found.total.plays)], ['Watched', hours(found.total.watched_ms)], ['Accounts', short(found.total.distinct_accounts), 'each counted once'], ['Titles', whole(found.rows_in_all)]),
     panel('Most watched', `${periodInWords(values.period)}, ${first}`, table({ caption: 'Titles', columns, rows: found.rows, sort: values.sort, sorted })),

@@ -1,4 +1,5 @@
 import { h } from '../dom.js';
+import { signInAgain } from './session.js';
 
 const TIMEOUT_MS = 30_000;
 
@@ -56,6 +57,7 @@ async function send(path: string, init: RequestInit, signal?: AbortSignal): Prom
     throw new Refusal(timeout.aborted ? `The node hasn't answered within ${TIMEOUT_MS / 1_000} s.` : "This node doesn't answer.");
   }
   if (response.ok) return response;
+  if (response.status === 401) void signInAgain();
   throw new Refusal(problemInWords(response.status, (await response.json().catch(() => null)) as Problem | null), response.status);
 }
 

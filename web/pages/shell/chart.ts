@@ -22,6 +22,8 @@ export interface Plot {
 }
 
 const HEIGHT = 260;
+/** What lies between two ticks where each moment is a day, in seconds: there are no hours to show. */
+const DAYS = [1, 2, 3, 7, 14, 28, 91, 182, 364].map((days) => days * 86_400);
 /** As many colours as shell.css has; more lines are in the table only. */
 export const LINES_MAX = 6;
 
@@ -61,13 +63,14 @@ function draw({ times, lines, kind = 'line', figure, time }: Plot, place: HTMLEl
     return of;
   });
   const axis: uPlot.Axis = { stroke: () => colour('--muted'), grid: { stroke: () => colour('--line'), width: 1 }, ticks: { show: false }, font: '12px system-ui, sans-serif' };
+  const apart = times.every((at) => at % 86_400_000 === 0) ? { incrs: DAYS } : {};
   const half = times.length > 1 ? ((times[1] ?? 0) - (times[0] ?? 0)) / 2_000 : 43_200;
   return new uPlot(
     {
       width,
       height: HEIGHT,
       series: [{ label: 'Time', value: (_, value) => (value === null ? '–' : time(value * 1_000)) }, ...series],
-      axes: [{ ...axis, grid: { show: false }, space: 64, values: (_, splits, __, ___, step) => splits.map((split) => tick(split * 1_000, step >= 86_400)) }, { ...axis, size: 64, values: (_, splits) => splits.map((split) => (Number.isInteger(split) || Math.max(...splits) < 5 ? figure(split) : '')) }],
+      axes: [{ ...axis, ...apart, grid: { show: false }, space: 64, values: (_, splits, __, ___, step) => splits.map((split) => tick(split * 1_000, step >= 86_400)) }, { ...axis, size: 64, values: (_, splits) => splits.map((split) => (Number.isInteger(split) || Math.max(...splits) < 5 ? figure(split) : '')) }],
       scales: {
         x: { range: (_, min, max) => (kind === 'bars' || min === max ? [min - half, max + half] : [min, max]) },
         y: { range: (_, __, max) => [0, Math.max(max * 1.1, 1)] },

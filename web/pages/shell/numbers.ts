@@ -16,6 +16,11 @@ export function short(number: number): string {
   return whole(number);
 }
 
+/** 1 account, 12.3 k accounts: a number as `words` has it, and what it counts. */
+export function counted(number: number, one: string, many = `${one}s`, words = whole): string {
+  return `${words(number)} ${number === 1 ? one : many}`;
+}
+
 /** Watched time: 0.2 h, 3.4 h, 1,234 h. Less than three minutes is told in seconds. */
 export function hours(ms: number): string {
   if (ms !== 0 && Math.abs(ms) < 180_000) return `${(ms / 1_000).toLocaleString('en', { maximumFractionDigits: 0 })} s`;

@@ -52,7 +52,8 @@ export function table<Row>({ caption, columns, rows, sort = '', sorted, page = P
   let shown = page;
   const heads = columns.map((column, index) => {
     const unit = column.unit === undefined ? [] : [h('span', { class: 'unit' }, column.unit)];
-    const head = h('th', { scope: 'col', class: isFigure[index] ? 'figure' : null, title: column.about });
+    // The first column names its row, and begins where names do.
+    const head = h('th', { scope: 'col', class: index > 0 && isFigure[index] ? 'figure' : null, title: column.about });
     if (column.order === undefined) head.append(column.head, ...unit);
     else {
       const button = h('button', { type: 'button', class: 'sort' }, column.head, ...unit);
