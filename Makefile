@@ -73,6 +73,14 @@ deploy-plan: ## Show what the stacks of ops/aws would create (SIZE=small|medium|
 check-aws: ## Check the stacks without a cloud: cfn-lint, checkov, rights against code, moto
 	@ops/aws/check
 
+.PHONY: check-api
+check-api: ## Hold the running HTTP surface against its description with Schemathesis (API_CHECK_SEED, API_CHECK_EXAMPLES)
+	@ops/api/check
+
+.PHONY: fuzz
+fuzz: ## Feed every decoder with what nobody would send, for FUZZ_SECONDS (60) each, by FUZZ_SEED or another seed each time
+	FUZZ_SECONDS=$(or $(FUZZ_SECONDS),60) cargo test --workspace --locked fuzzed -- --nocapture
+
 .PHONY: check-alerts
 check-alerts: ## Check the alert rules with promtool: that they are read, and what they say of made-up figures
 	@ops/observe/check

@@ -38,12 +38,20 @@ mod load;
 mod machine;
 #[path = "main_job/memory.rs"]
 mod memory;
+#[path = "main_job/month_of_plays.rs"]
+mod month_of_plays;
 #[path = "main_job/node.rs"]
 mod node;
 #[path = "main_job/numbered.rs"]
 mod numbered;
 #[path = "main_job/pacer.rs"]
 mod pacer;
+#[path = "main_job/pages.rs"]
+mod pages;
+#[path = "main_job/past_clicks.rs"]
+mod past_clicks;
+#[path = "main_job/plain.rs"]
+mod plain;
 #[path = "main_job/policy_try.rs"]
 mod policy_try;
 #[path = "main_job/producer.rs"]
@@ -66,10 +74,14 @@ mod scale;
 mod soak;
 #[path = "main_job/starts.rs"]
 mod starts;
+#[path = "main_job/statement.rs"]
+mod statement;
 #[path = "main_job/switches.rs"]
 mod switches;
 #[path = "main_job/ten_rules.rs"]
 mod ten_rules;
+#[path = "main_job/traced.rs"]
+mod traced;
 #[path = "main_job/viewers.rs"]
 mod viewers;
 #[path = "main_job/visible.rs"]
@@ -124,11 +136,14 @@ enum Measure {
     PolicyTry,
     Cluster,
     NodeLoss,
+    Traced,
+    Pages,
+    Statement,
     Soak,
 }
 
 impl Measure {
-    const ALL: [Self; 18] = [
+    const ALL: [Self; 21] = [
         Self::HeartbeatsSingle,
         Self::HeartbeatsBatched,
         Self::BlockCheck,
@@ -146,6 +161,9 @@ impl Measure {
         Self::PolicyTry,
         Self::Cluster,
         Self::NodeLoss,
+        Self::Traced,
+        Self::Pages,
+        Self::Statement,
         Self::Soak,
     ];
 
@@ -168,6 +186,9 @@ impl Measure {
             Self::PolicyTry => "policy_try",
             Self::Cluster => "cluster",
             Self::NodeLoss => "node_loss",
+            Self::Traced => "traced",
+            Self::Pages => "pages",
+            Self::Statement => "statement",
             Self::Soak => "soak",
         }
     }
@@ -191,6 +212,9 @@ impl Measure {
             Self::PolicyTry => policy_try::measure(scale).await,
             Self::Cluster => cluster::measure(scale).await,
             Self::NodeLoss => cluster::node_loss(scale).await,
+            Self::Traced => traced::measure(scale).await,
+            Self::Pages => pages::measure(scale).await,
+            Self::Statement => statement::measure(scale).await,
             Self::Soak => soak::measure(scale).await,
         }
     }

@@ -2,11 +2,13 @@
 //!
 //! Exit codes: 0 done, 1 failed, 2 wrong usage, 64 wrong configuration.
 
+mod accounts;
 mod audit;
 mod dead_letters;
 mod decisions;
 mod doctor;
 mod events;
+mod history;
 mod import;
 mod keys;
 mod new;
@@ -19,6 +21,8 @@ mod signals;
 mod token;
 mod topic_reader;
 mod when;
+
+pub(crate) use when::Length;
 
 use std::process::ExitCode;
 
@@ -83,6 +87,9 @@ enum Command {
     /// Contracts with rights holders
     #[command(subcommand)]
     Contracts(import::ContractsCommand),
+    /// Accounts: forgetting one, and who was forgotten
+    #[command(subcommand)]
+    Accounts(accounts::AccountsCommand),
     /// Who changed what
     Audit(audit::AuditArgs),
     /// Keys by which servers call
@@ -148,10 +155,16 @@ async fn dispatch(command: Command, config: Config) -> anyhow::Result<ExitCode> 
         Command::Report(command) => report::run(&config, command).await,
         Command::Titles(command) => import::titles(&config, command).await,
         Command::Contracts(command) => import::contracts(&config, command).await,
+        Command::Simulate(args) if let Some(back) = args.history => {
+            let settings = serve::log_settings(&config);
+            simulate::make_history(&args, back, &settings, telemetry::stop_signal()).await?;
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Simulate(args) => {
             let report = simulate::run(args, telemetry::stop_signal()).await?;
             Ok(if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
+        Command::Accounts(command) => accounts::run(&config, command).await,
         Command::Audit(args) => audit::run(&config, args).await,
         Command::Keys(command) => keys::run(&config, command).await,
         Command::New(command) => new::run(command),

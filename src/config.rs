@@ -19,6 +19,21 @@ use pulsegate_write_side::adapter::Mapping;
 pub(crate) use self::callers::CallersConfig;
 pub(crate) use self::server::ServerConfig;
 
+/// Variables that a laptop's scripts and tests read, and nothing of ours.
+const OF_SCRIPTS: [&str; 11] = [
+    "PULSEGATE_BENCH_EVENTS",
+    "PULSEGATE_BENCH_PLAYS",
+    "PULSEGATE_BINARY",
+    "PULSEGATE_KAFKA_ADVERTISED_PORT",
+    "PULSEGATE_KAFKA_CONTROLLER_PORT",
+    "PULSEGATE_KAFKA_JVM",
+    "PULSEGATE_KAFKA_PORT",
+    "PULSEGATE_POSTGRES_PORT",
+    "PULSEGATE_RUN_DIR",
+    "PULSEGATE_SERVICES_TLS",
+    "PULSEGATE_AWS_TOOLS",
+];
+
 /// What is in force.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
@@ -120,6 +135,12 @@ impl Config {
     pub(crate) const fn shown(&self) -> &AllShown {
         &self.shown
     }
+
+    /// Those of `variables` that nothing reads: misspelt, or of another version.
+    pub(crate) fn unread<'a>(&self, variables: &'a BTreeMap<String, String>) -> Vec<&'a str> {
+        let names = variables.keys().map(String::as_str);
+        names.filter(|name| !self.shown.contains_key(*name) && !OF_SCRIPTS.contains(name)).collect()
+    }
 }
 
 /// Whether an address says only that a process listens on every interface, or on a port that nobody knows yet.
@@ -186,6 +207,14 @@ mod tests {
                 "PULSEGATE_SIGNALS_MAPPING"
             ]
         );
+    }
+
+    #[test]
+    fn what_nothing_reads_is_told() {
+        let names = ["PULSEGATE_LISTEN", "PULSEGATE_LISTN", "PULSEGATE_KAFKA_PASSWORD", "PULSEGATE_RUN_DIR"];
+        let given = names.map(|name| (name.to_owned(), String::new())).into();
+        // A password is of no use where nobody is asked for one.
+        assert_eq!(read(&[]).unwrap().unread(&given), ["PULSEGATE_KAFKA_PASSWORD", "PULSEGATE_LISTN"]);
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod household;
 mod latency;
 mod line;
 mod narrator;
+mod past;
 mod player;
 mod progress;
 mod report;
@@ -26,10 +27,12 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use pulsegate_domain::ids::AccountId;
+use pulsegate_write_side::LogSettings;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 
+use crate::commands::Length;
 use client::Client;
 use clock::Clock;
 use demo::{Scene, Voice};
@@ -72,6 +75,9 @@ pub(crate) struct SimulateArgs {
     /// Tell the story of one household in a minute; --viewers and --seconds don't count then
     #[arg(long)]
     pub(crate) demo: bool,
+    /// Instead, fill an empty log with so many days of viewing before now, in the log's time: 90d
+    #[arg(long, value_name = "DAYS", conflicts_with_all = ["demo", "seconds", "url", "heartbeat_ms"])]
+    pub(crate) history: Option<Length>,
     /// Print the report as JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -129,6 +135,18 @@ pub(crate) async fn run(args: SimulateArgs, stop: impl Future<Output = ()>) -> a
     };
     print(&report, &args, scene_account.as_deref()).context("failed to print the report")?;
     Ok(report)
+}
+
+/// Fills an empty log with the history that is asked for.
+pub(crate) async fn make_history(
+    args: &SimulateArgs,
+    Length(back): Length,
+    settings: &LogSettings,
+    stop: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
+    let run = run_name(args.run_name.as_deref())?;
+    past::make(args, back.as_secs() / (24 * 3_600), &run, settings, stop).await?;
+    Ok(())
 }
 
 /// Every player as a task of its own.
@@ -241,6 +259,25 @@ fn print(report: &Report, args: &SimulateArgs, scene_account: Option<&str>) -> a
 }
 
 #[cfg(test)]
+impl SimulateArgs {
+    /// One viewer for a second.
+    fn for_tests() -> Self {
+        Self {
+            viewers: 1,
+            seconds: 1,
+            seed: 1,
+            url: "http://127.0.0.1:1".to_owned(),
+            heartbeat_ms: 1_000,
+            run_name: None,
+            demo: false,
+            history: None,
+            json: false,
+            quiet: true,
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -258,17 +295,7 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         drop(listener);
-        let args = SimulateArgs {
-            viewers: 1,
-            seconds: 1,
-            seed: 1,
-            url: format!("http://{address}"),
-            heartbeat_ms: 1_000,
-            run_name: None,
-            demo: false,
-            json: false,
-            quiet: true,
-        };
+        let args = SimulateArgs { url: format!("http://{address}"), ..SimulateArgs::for_tests() };
         let error = run(args, std::future::pending()).await.unwrap_err();
         assert!(error.to_string().starts_with("failed to reach http://127.0.0.1:"), "{error}");
     }

@@ -13,16 +13,26 @@ mod access;
 mod chaos;
 #[path = "pulsegate/clickstream.rs"]
 mod clickstream;
+#[path = "pulsegate/clocks.rs"]
+mod clocks;
 #[path = "pulsegate/cluster.rs"]
 mod cluster;
+#[path = "pulsegate/commands.rs"]
+mod commands;
 #[path = "pulsegate/crashes.rs"]
 mod crashes;
+#[path = "pulsegate/cut_off.rs"]
+mod cut_off;
 #[path = "pulsegate/deployment.rs"]
 mod deployment;
 #[path = "pulsegate/doctor.rs"]
 mod doctor;
+#[path = "pulsegate/encrypted.rs"]
+mod encrypted;
 #[path = "pulsegate/explaining.rs"]
 mod explaining;
+#[path = "pulsegate/forgetting.rs"]
+mod forgetting;
 #[path = "pulsegate/hostile.rs"]
 mod hostile;
 #[path = "pulsegate/households.rs"]
@@ -47,12 +57,18 @@ mod races;
 mod recount;
 #[path = "pulsegate/resend.rs"]
 mod resend;
+#[path = "pulsegate/rolling.rs"]
+mod rolling;
 #[path = "pulsegate/services.rs"]
 mod services;
 #[path = "pulsegate/statement.rs"]
 mod statement;
 #[path = "pulsegate/templates.rs"]
 mod templates;
+#[path = "pulsegate/tracing.rs"]
+mod tracing;
+#[path = "pulsegate/viewer.rs"]
+mod viewer;
 #[path = "pulsegate/waiting.rs"]
 mod waiting;
 #[path = "pulsegate/workers.rs"]

@@ -174,6 +174,13 @@ pub(crate) struct SignalsAnswer {
 }
 
 impl SignalsAnswer {
+    /// Each signal without a verdict: its index, the code, the detail.
+    pub(crate) fn errors(&self) -> impl Iterator<Item = (usize, &str, &str)> {
+        let verdicts = self.verdicts.iter();
+        verdicts
+            .filter_map(|answer| answer.error.as_ref().map(|error| (answer.index, error.code, error.detail.as_str())))
+    }
+
     /// The answers to a batch, counted. Nothing but items to be sent again is a batch to be sent again.
     pub(crate) fn of(outcomes: Vec<SignalOutcome>, measures: &Measures) -> Result<Self, Problem> {
         Self::merged(outcomes.into_iter().map(|outcome| SignalAnswer::of(outcome, measures)).collect())

@@ -63,6 +63,8 @@ pub struct Limits {
     pub key: Option<Buckets>,
     /// From one address, without a good key.
     pub address: Option<Buckets>,
+    /// From one address, on the way to and from where people sign in.
+    pub sign_in: Option<Buckets>,
 }
 
 impl Callers {

@@ -23,6 +23,11 @@ static METHODS: [Method; METHODS_LEN] =
 const OTHER_METHOD: &str = "other";
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
+/// What a method is called, of which anybody may invent more.
+pub(crate) fn name_of(method: &Method) -> &'static str {
+    METHODS.iter().find(|known| *known == method).map_or(OTHER_METHOD, Method::as_str)
+}
+
 /// The counts of all requests and answers.
 pub(crate) struct Measures {
     routes: HashMap<Box<str>, [OnceLock<OfRoute>; METHODS_LEN + 1]>,

@@ -7,7 +7,7 @@
 //!    - **a time limit** and **a net for panics** around all of the work, so that each is answered;
 //!    - **the problem's body**, written here, the only place that knows the request id;
 //!    - **headers** that every answer has;
-//!    - **log and measures** last, when the status is known.
+//!    - **log, measures and the trace**, if the request is sampled, last, when the status is known.
 //! 3. [`keep_refused`] around the routes that take events in: it needs the body, which only they read.
 //!
 //! A body's limits of size and time stand in [`crate::body`], where a body is read: what nobody reads
@@ -28,9 +28,11 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use futures_util::FutureExt as _;
 use http::header::{
-    AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
+    AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, RETRY_AFTER, STRICT_TRANSPORT_SECURITY,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use pulsegate_traces::{Caller, Span};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use crate::extract::Received;
@@ -41,6 +43,12 @@ use crate::state::ApiState;
 
 /// Names a request, in the request if its sender likes, and in the answer always.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Says which trace a request is a part of.
+const TRACEPARENT: HeaderName = HeaderName::from_static(pulsegate_traces::HEADER);
+
+/// A browser that was here once comes by https only.
+const HTTPS_FOR_A_YEAR: HeaderValue = HeaderValue::from_static("max-age=31536000");
 
 /// Longest request id that is taken from a sender.
 const REQUEST_ID_LEN_MAX: usize = 128;
@@ -57,7 +65,7 @@ pub(crate) fn cors(origins: &CorsOrigins) -> Option<CorsLayer> {
     let layer = CorsLayer::new()
         .allow_origin(origins)
         .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
-        .allow_headers([AUTHORIZATION, CONTENT_TYPE, http::header::CONTENT_ENCODING, REQUEST_ID])
+        .allow_headers([AUTHORIZATION, CONTENT_TYPE, http::header::CONTENT_ENCODING, REQUEST_ID, TRACEPARENT])
         .expose_headers([REQUEST_ID, RETRY_AFTER, LOCATION])
         .max_age(PREFLIGHT_MAX_AGE);
     Some(layer)
@@ -69,7 +77,13 @@ pub(crate) async fn around(State(api): State<ApiState>, request: Request, next: 
     let request_id = request_id(request.headers());
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
-    let mut response = answer(&api, request, next).await;
+    let traceparent = request.headers().get(TRACEPARENT).cloned();
+    let span = begin_trace(&api, traceparent.as_ref(), &request, route.as_ref().map(MatchedPath::as_str));
+    let mut response = match &span {
+        None => answer(&api, request, next).await,
+        // Few are: the others' future must not be larger for them.
+        Some(span) => Box::pin(pulsegate_traces::within(span.context(), answer(&api, request, next))).await,
+    };
     let problem = response.extensions_mut().remove::<Arc<Problem>>();
     if let Some(problem) = &problem {
         api.measures().problem(problem.kind());
@@ -83,11 +97,55 @@ pub(crate) async fn around(State(api): State<ApiState>, request: Request, next: 
     let route = route.as_ref().map(MatchedPath::as_str);
     let status = response.status();
     if status.is_server_error() {
-        log_failure(&request_id, &method, route, status, problem.as_deref());
+        let trace_id = trace_id(span.as_ref(), traceparent.as_ref());
+        log_failure(&request_id, trace_id.as_deref(), &method, route, status, problem.as_deref());
     }
-    finish(response.headers_mut(), request_id);
+    if let Some(span) = span {
+        end_trace(span, &request_id, status, problem.as_deref());
+    }
+    finish(response.headers_mut(), request_id, api.settings().is_https);
     api.measures().request(&method, route, status, began.elapsed());
     response
+}
+
+/// Begins the span of a request that is sampled. Of whom it is nothing is said: paths hold accounts.
+fn begin_trace(
+    api: &ApiState,
+    traceparent: Option<&HeaderValue>,
+    request: &Request,
+    route: Option<&str>,
+) -> Option<Span> {
+    if !pulsegate_traces::is_on() {
+        return None;
+    }
+    let is_neighbour = api.settings().callers.is_neighbour(request.headers());
+    let caller = if is_neighbour { Caller::Neighbour } else { Caller::Outside };
+    let mut span = pulsegate_traces::request(traceparent.map(HeaderValue::as_bytes), caller)?;
+    let (method, route) = (crate::measures::name_of(request.method()), route.unwrap_or(crate::measures::UNMATCHED));
+    span.rename(format!("{method} {route}"));
+    span.set("http.request.method", method);
+    span.set("http.route", route.to_owned());
+    Some(span)
+}
+
+/// The trace that a request is a part of: ours, or else its caller's.
+fn trace_id(span: Option<&Span>, traceparent: Option<&HeaderValue>) -> Option<String> {
+    match span {
+        Some(span) => Some(span.context().trace_id()),
+        None => traceparent.and_then(|header| pulsegate_traces::trace_id_of(header.as_bytes())),
+    }
+}
+
+/// Says of a request how it was answered.
+fn end_trace(mut span: Span, request_id: &HeaderValue, status: StatusCode, problem: Option<&Problem>) {
+    span.set("http.response.status_code", i64::from(status.as_u16()));
+    span.set("pulsegate.request_id", request_id.to_str().unwrap_or_default().to_owned());
+    if let Some(problem) = problem {
+        span.set("error.type", problem.kind().code());
+    }
+    if status.is_server_error() {
+        span.fail("");
+    }
 }
 
 async fn answer(api: &ApiState, request: Request, next: Next) -> Response {
@@ -113,9 +171,12 @@ fn panic_message(panic: &(dyn Any + Send)) -> String {
 }
 
 /// The headers that every answer has.
-fn finish(headers: &mut HeaderMap, request_id: HeaderValue) {
+fn finish(headers: &mut HeaderMap, request_id: HeaderValue, is_https: bool) {
     headers.insert(REQUEST_ID, request_id);
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if is_https {
+        headers.insert(STRICT_TRANSPORT_SECURITY, HTTPS_FOR_A_YEAR);
+    }
     // What a page may be cached for it has said itself; a verdict is true now.
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
 }
@@ -143,7 +204,14 @@ fn new_request_id() -> HeaderValue {
 
 /// Logs a 5xx, once, here. A mistake of ours is always logged; that something is away or full is logged
 /// once a second, with how many there were, as every request says so then.
-fn log_failure(id: &HeaderValue, method: &Method, route: Option<&str>, status: StatusCode, problem: Option<&Problem>) {
+fn log_failure(
+    id: &HeaderValue,
+    trace_id: Option<&str>,
+    method: &Method,
+    route: Option<&str>,
+    status: StatusCode,
+    problem: Option<&Problem>,
+) {
     static UNAVAILABLE: Sampled = Sampled::new();
     let request_id = id.to_str().unwrap_or_default();
     let route = route.unwrap_or(crate::measures::UNMATCHED);
@@ -151,10 +219,10 @@ fn log_failure(id: &HeaderValue, method: &Method, route: Option<&str>, status: S
     let cause = problem.map_or("", Problem::cause);
     if status == StatusCode::SERVICE_UNAVAILABLE {
         if let Some(others) = UNAVAILABLE.next() {
-            tracing::warn!(request_id, %method, route, code, cause, others, "requests were answered 503");
+            tracing::warn!(request_id, trace_id, %method, route, code, cause, others, "requests were answered 503");
         }
     } else {
-        tracing::error!(request_id, %method, route, %status, code, cause, "a request failed");
+        tracing::error!(request_id, trace_id, %method, route, %status, code, cause, "a request failed");
     }
 }
 

@@ -1,13 +1,15 @@
 //! The API's description: what the routes say of themselves, and the problems that any of them may
 //! answer with.
 
+mod parameters;
+
 use utoipa::OpenApi;
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::response::{Response, ResponseBuilder};
 use utoipa::openapi::security::{
     ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
 };
-use utoipa::openapi::{ContentBuilder, Ref, RefOr};
+use utoipa::openapi::{ContentBuilder, Ref, RefOr, Required};
 
 use pulsegate_callers::Scope;
 
@@ -38,10 +40,18 @@ const SESSION: &str = "session";
         (name = "statements", description = "What is due to whom, closed so that it stands, and what is behind it."),
         (name = "operation", description = "How the service stands."),
     ),
-    components(schemas(schema::Problem, schema::reports::Format, schema::reports::Resolution, schema::reports::Per, schema::reports::UsageBy, schema::reports::MostBy, schema::statements::Largest, schema::statements::WhichRows, schema::statements::StatementFormat, schema::clickstream::Bucket, schema::clickstream::SessionsBy,
+    components(schemas(schema::Problem, schema::reports::Format, schema::reports::LicensingFormat, schema::reports::Resolution, schema::reports::Per, schema::reports::UsageBy, schema::reports::MostBy, schema::statements::Largest, schema::statements::WhichRows, schema::statements::StatementFormat, schema::clickstream::Bucket, schema::clickstream::SessionsBy,
                        schema::clickstream::Kind, schema::clickstream::ExportFormat)),
 )]
 pub(crate) struct Description;
+
+/// Where a body may be left out.
+const MAY_BE_EMPTY: [&str; 4] = [
+    "/v1/accounts/{account}/sessions/{session}/stop",
+    "/v1/accounts/{account}/sessions/{session}/evict",
+    "/v1/statements/{period}/close",
+    "/v1/statements/{period}/restate",
+];
 
 /// The whole description.
 pub(crate) fn document() -> utoipa::openapi::OpenApi {
@@ -49,6 +59,12 @@ pub(crate) fn document() -> utoipa::openapi::OpenApi {
     for (path, item) in &mut document.paths.paths {
         for (method, operation) in operations(item) {
             add_common_problems(operation);
+            parameters::complete(operation);
+            if MAY_BE_EMPTY.contains(&path.as_str())
+                && let Some(RefOr::T(body)) = &mut operation.request_body
+            {
+                body.required = Some(Required::False);
+            }
             operation.security = NEEDS.iter().find(|row| row.method == method && row.path == path).map(security);
         }
     }
@@ -391,9 +407,18 @@ mod tests {
             as_of_time: None,
             as_of: Vec::new(),
         };
-        let breakdown = Breakdown { of: Of::Value, value: None, events: 0, error: None, people: 0 };
-        let visits =
-            Visits { day: None, sessions: 0, error: None, people: 0, events: 0, single: 0, median_ms: 0, p95_ms: 0 };
+        let breakdown = Breakdown { of: Of::Value, value: None, events: 0, error: None, people: 0, people_error: None };
+        let visits = Visits {
+            day: None,
+            sessions: 0,
+            error: None,
+            people: 0,
+            people_error: None,
+            events: 0,
+            single: 0,
+            median_ms: 0,
+            p95_ms: 0,
+        };
         let reached = Reached {
             step: 1,
             name: String::new(),

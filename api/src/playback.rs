@@ -17,12 +17,12 @@ mod waiting;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use chrono::Utc;
 use pulsegate_domain::account::{Account, Rejection, SessionView, Verdict, check_at_door};
 use pulsegate_domain::catalog::Catalog;
 use pulsegate_domain::event::{PlaybackEvent, Question};
 use pulsegate_domain::ids::{AccountId, SessionId};
 use pulsegate_domain::time::Timestamp;
+use pulsegate_privacy::AccountKeys;
 use pulsegate_projections::catalog_view::CatalogView;
 use pulsegate_projections::hot_view::{Acknowledged, AsOf, HotView, Live, Look};
 use pulsegate_service::admin::Readiness;
@@ -77,6 +77,8 @@ pub struct Playback {
     inner: Arc<Inner>,
     /// In whose name the catalog is changed.
     by: Option<Arc<str>>,
+    /// Under which what accounts wrote is sealed; without any it isn't.
+    keys: Option<Arc<AccountKeys>>,
 }
 
 struct Inner {
@@ -130,7 +132,7 @@ impl Playback {
             keeping,
             waits_end: CancellationToken::new(),
         };
-        Self { inner: Arc::new(inner), by: None }
+        Self { inner: Arc::new(inner), by: None, keys: None }
     }
 
     /// The same as a node of several, called `node`, that knows the accounts that it doesn't fold by a read model.
@@ -151,13 +153,26 @@ impl Playback {
                 waits_end: inner.waits_end.clone(),
             }),
             by: None,
+            keys: self.keys,
         }
+    }
+
+    /// The same, which seals what accounts write under their keys.
+    #[must_use]
+    pub fn sealing(self, keys: Option<AccountKeys>) -> Self {
+        Self { keys: keys.map(Arc::new), ..self }
+    }
+
+    /// Whether what accounts write is sealed.
+    #[must_use]
+    pub const fn seals(&self) -> bool {
+        self.keys.is_some()
     }
 
     /// The same in somebody's name, which stands beside each change of the catalog.
     #[must_use]
     pub fn by(&self, who: Option<String>) -> Self {
-        Self { inner: Arc::clone(&self.inner), by: who.map(Arc::from) }
+        Self { inner: Arc::clone(&self.inner), by: who.map(Arc::from), keys: self.keys.clone() }
     }
 
     /// A player asks to play. Allowed is `Ok`; blocked, ended and mismatched are errors with the verdict.
@@ -166,10 +181,10 @@ impl Playback {
         let session = request.session_id.unwrap_or_else(envelope::new_session_id);
         let known = self.known(&account).await;
         let admitted = self.admit(&account, session, &known, |known| {
-            let stamped = |catalog: &Catalog| stamp::started(request, session, catalog, known, now());
+            let stamped = |catalog: &Catalog| stamp::started(request, session, catalog, known, self.now());
             PlaybackEvent::Started(self.inner.catalog.read(stamped))
         })?;
-        let origin = Origin::new("/v1/accounts/sessions", now());
+        let origin = Origin::new("/v1/accounts/sessions", self.now());
         let (answer, view) = self.append_and_hear(&known, Question::Start, admitted.event, &origin).await?;
         answer::started(account, session, answer, view)
     }
@@ -178,10 +193,10 @@ impl Playback {
     pub async fn heartbeat(&self, request: HeartbeatRequest) -> Result<Answered, CommandError> {
         const SOURCE: &str = "/v1/accounts/sessions/heartbeats";
         let (account, session) = (request.account_id.clone(), request.session_id);
-        let happened_at = now().minus_ms(request.age_ms);
+        let happened_at = self.now().minus_ms(request.age_ms);
         let known = self.known(&account).await;
         let admitted = self.admit(&account, session, &known, |known| {
-            let stamped = |catalog: &Catalog| stamp::heartbeat(request, catalog, known, now());
+            let stamped = |catalog: &Catalog| stamp::heartbeat(request, catalog, known, self.now());
             PlaybackEvent::Heartbeat(self.inner.catalog.read(stamped))
         })?;
         let origin = Origin::new(SOURCE, happened_at);
@@ -205,7 +220,7 @@ impl Playback {
     pub async fn stop(&self, request: StopRequest) -> Result<(), CommandError> {
         let known = self.known(&request.account_id).await;
         let event = PlaybackEvent::Stopped(stamp::stopped(request));
-        let origin = Origin::new("/v1/accounts/sessions/stop", now());
+        let origin = Origin::new("/v1/accounts/sessions/stop", self.now());
         if let KnownAccount::View = known {
             self.append_and_hear(&known, Question::Stop, event, &origin).await?;
         } else {
@@ -227,7 +242,7 @@ impl Playback {
         }
         let event = PlaybackEvent::Evicted(stamp::evicted(request));
         let known = self.known(&account).await;
-        let origin = Origin::new("/v1/accounts/sessions/evict", now());
+        let origin = Origin::new("/v1/accounts/sessions/evict", self.now());
         let (answer, _) = self.append_and_hear(&known, Question::Evict, event, &origin).await?;
         Ok(answer)
     }
@@ -270,7 +285,7 @@ impl Playback {
 
     /// The live and waiting sessions of an account as they were at `at`, rebuilt from the log.
     pub async fn sessions_as_of(&self, account: &AccountId, at: Timestamp) -> Result<AccountSessions, CommandError> {
-        let at = at.min(now());
+        let at = at.min(self.now());
         let policies = self.inner.catalog.policies();
         let log = self.inner.log.clone();
         let store = AccountStore::new(log, self.inner.log_settings.clone(), Arc::clone(&policies), "replay");
@@ -347,7 +362,7 @@ impl Playback {
             let nothing = Account::default();
             let known = look.account.unwrap_or(&nothing);
             let verdict = || known.verdict(session, look.as_of.at, look.policies);
-            match check_at_door(known, &event, look.as_of.at.max(now()), look.policies) {
+            match check_at_door(known, &event, look.as_of.at.max(self.now()), look.policies) {
                 Ok(()) => {}
                 // Where nothing is known, nothing is known to be wrong.
                 Err(_) if !is_something => {}
@@ -383,7 +398,11 @@ impl Playback {
                 .provisional(Unheard { question, event_id: origin.id, event: &event, appended: &appended }, known)
                 .await;
         };
+        let span = pulsegate_traces::child("wait for the fold", pulsegate_traces::Kind::Internal);
         let folded = expected.folded(self.inner.settings.view_wait).await;
+        if let Some(mut span) = span {
+            span.set("pulsegate.provisional", folded.is_none());
+        }
         metrics::histogram!("pulsegate_fold_wait_seconds").record(since.elapsed().as_secs_f64());
         if let Some(folded) = folded {
             return answer::of_fold(folded);
@@ -397,14 +416,14 @@ impl Playback {
         self.provisional(Unheard { question, event_id: origin.id, event: &event, appended: &appended }, &known).await
     }
 
+    /// What time it is: it stamps when a request came in and decides nothing in the fold.
+    fn now(&self) -> Timestamp {
+        self.inner.view.now()
+    }
+
     /// Lets the view fold what this node has appended, where it stands.
     fn fold_own(&self, id: Uuid, event: PlaybackEvent, appended: &Appended) {
         let own = Acknowledged { id, event, offset: appended.offset, stamp: appended.at };
         self.inner.view.acknowledged(appended.partition, [own]);
     }
-}
-
-/// The node's clock: it stamps when a request came in and decides nothing in the fold.
-fn now() -> Timestamp {
-    Timestamp::from(Utc::now())
 }

@@ -295,10 +295,13 @@ fn refused_of(error: &StatementError) -> Problem {
         StatementError::ClosedAlready(_)
         | StatementError::NotClosed(_)
         | StatementError::TooEarly(..)
+        | StatementError::Parked(_)
         | StatementError::Incomplete(_) => Problem::new(ProblemKind::StatementRefused, detail),
         StatementError::NoRevision(..) => Problem::new(ProblemKind::NotFound, detail),
         StatementError::TooLong => Problem::invalid_field("/period", detail),
-        StatementError::Kept(_) | StatementError::Unwritten(_) => Problem::internal(&detail),
+        StatementError::Kept(_) | StatementError::Unmade(_) | StatementError::Unwritten(_) => {
+            Problem::internal(&detail)
+        }
     }
 }
 

@@ -16,6 +16,8 @@ pub struct ApiSettings {
     pub callers: Callers,
     /// Whose pages may call from a browser; empty: only our own.
     pub cors_origins: CorsOrigins,
+    /// Whether browsers come by https, here or at a balancer: then they are told to come by nothing else.
+    pub is_https: bool,
     /// Longest body, in bytes, as sent and as decompressed.
     pub body_bytes_max: usize,
     /// For how long a body may arrive.
@@ -38,6 +40,7 @@ impl Default for ApiSettings {
         Self {
             callers: Callers::default(),
             cors_origins: CorsOrigins::default(),
+            is_https: false,
             body_bytes_max: 1 << 20,
             body_time_max: Duration::from_secs(10),
             answer_time_max: Duration::from_secs(30),

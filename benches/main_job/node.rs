@@ -54,6 +54,7 @@ pub(crate) struct Node {
     child: Child,
     role: &'static str,
     pub(crate) address: SocketAddr,
+    pub(crate) admin: SocketAddr,
 }
 
 impl Node {
@@ -64,8 +65,18 @@ impl Node {
 
     /// Starts a node that does no more than this beside serving players.
     pub(crate) async fn serving(deployment: &Deployment, beside: Beside) -> anyhow::Result<Self> {
-        let node = Self::start_as(beside.role(), deployment).await?.0;
-        Ok(node)
+        Self::serving_with(deployment, beside, &[]).await
+    }
+
+    /// The same with more settings.
+    pub(crate) async fn serving_with(
+        deployment: &Deployment,
+        beside: Beside,
+        settings: &[(&str, &str)],
+    ) -> anyhow::Result<Self> {
+        let mut command = deployment.command(beside.role());
+        command.envs(settings.iter().copied());
+        Ok(Self::start_by(beside.role(), command).await?.0)
     }
 
     /// The projections alone, which have no address to ask.
@@ -94,7 +105,7 @@ impl Node {
             .stdout(Stdio::null())
             .spawn()
             .with_context(|| format!("failed to start pulsegate {role}"))?;
-        let mut node = Self { child, role, address };
+        let mut node = Self { child, role, address, admin };
         let ready = request("GET", "/readyz", "");
         loop {
             if let Some(status) = node.child.try_wait()? {

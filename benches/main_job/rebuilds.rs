@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use pulsegate_domain::event::{self, PlaybackEvent, RecordedRef};
+use pulsegate_domain::event::RecordedRef;
 use pulsegate_domain::topic::Topic;
 use pulsegate_projections::active_sessions::{self, FixedPolicies};
 use pulsegate_projections::rebuild::{Phase, Progress, Wanted, rebuild};
@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::bare_copy;
 use crate::deployment::{Deployment, PARTITIONS};
 use crate::events::{clicks, events};
+use crate::plain::is_heartbeat;
 use crate::producer::fill;
 use crate::reading::{Start, read};
 use crate::report::{Row, Target};
@@ -50,7 +51,7 @@ pub(crate) async fn append(scale: &Scale) -> anyhow::Result<Vec<Row>> {
             )),
             Row::new("rebuild_append_consume", built.filled_per_s, "1/s", Target::None)
                 .limit(decoded)
-                .note(&format!("limit: consume and decode with {WORKERS} threads")),
+                .note(&format!("limit: consume and read with serde_json, {WORKERS} threads")),
             Row::new("rebuild_append_on_these_cores", built.filled_per_s, "1/s", Target::None)
                 .limit(1.0 / (1.0 / decoded + 1.0 / copied))
                 .note(
@@ -71,16 +72,14 @@ pub(crate) async fn keyed(scale: &Scale) -> anyhow::Result<Vec<Row>> {
         let topic = deployment.topics().name(Topic::Playback);
         let sessions = scale.rebuild_records / HEARTBEATS_EACH;
         let records = fill(deployment, topic.clone(), &mut events(sessions)?, scale.rebuild_records)?;
-        let decoded = read(deployment, &topic, WORKERS, records, Start::Warm, |value| {
-            black_box(event::decode::<PlaybackEvent>(value)).is_ok()
-        })?;
+        let decoded = read(deployment, &topic, WORKERS, records, Start::Warm, is_heartbeat)?;
         let licensing = built(deployment, &licensing::REGISTERED, records).await?;
         let active = built(deployment, &active_sessions::REGISTERED, records).await?;
         let target = Target::AtLeast { ratio: 0.5, value: 0.0 };
         Ok(vec![
             Row::new("rebuild_keyed", licensing.filled_per_s, "1/s", target).limit(decoded).note(&format!(
                 "licensing from {records} heartbeats of {sessions} sessions in {PARTITIONS} partitions, {WORKERS} at \
-                 once, up to the last row's commit, one round; limit: consume and decode with {WORKERS} threads"
+                 once, up to the last row's commit, one round; limit: consume and read with serde_json, {WORKERS} threads"
             )),
             Row::new("rebuild_keyed_whole", licensing.whole_per_s, "1/s", Target::None)
                 .limit(decoded)

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use anyhow::Context as _;
+
 /// How much and how long is measured.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Scale {
@@ -25,6 +27,12 @@ pub(crate) struct Scale {
     pub(crate) kill_interval: Duration,
     /// How long a node is watched for growth.
     pub(crate) soak: Duration,
+    /// Clickstream events that pages ask about.
+    clicks: i64,
+    /// How often each page is opened.
+    pub(crate) pages: usize,
+    /// Plays that a statement is made of.
+    plays: i64,
 }
 
 impl Scale {
@@ -40,6 +48,9 @@ impl Scale {
         random_starts: 1_000_000,
         kill_interval: Duration::from_secs(20),
         soak: Duration::from_hours(1),
+        clicks: 5_000_000,
+        pages: 40,
+        plays: 10_000_000,
     };
     /// What shows that the bench works.
     pub(crate) const QUICK: Self = Self {
@@ -53,7 +64,25 @@ impl Scale {
         random_starts: 10_000,
         kill_interval: Duration::from_secs(5),
         soak: Duration::from_mins(1),
+        clicks: 200_000,
+        pages: 5,
+        plays: 200_000,
     };
+
+    /// How many clickstream events; `PULSEGATE_BENCH_EVENTS` says another number.
+    pub(crate) fn clicks(&self) -> anyhow::Result<i64> {
+        asked_for("PULSEGATE_BENCH_EVENTS", self.clicks)
+    }
+
+    /// How many plays; `PULSEGATE_BENCH_PLAYS` says another number.
+    pub(crate) fn plays(&self) -> anyhow::Result<i64> {
+        asked_for("PULSEGATE_BENCH_PLAYS", self.plays)
+    }
+}
+
+fn asked_for(variable: &str, otherwise: i64) -> anyhow::Result<i64> {
+    let asked = std::env::var(variable).ok().filter(|number| !number.is_empty());
+    asked.map_or(Ok(otherwise), |number| number.parse().with_context(|| format!("{variable} is no number: {number}")))
 }
 
 /// The middle one.

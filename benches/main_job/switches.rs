@@ -103,10 +103,10 @@ async fn live_at(pool: &PgPool, records: u64) -> anyhow::Result<()> {
 /// Lets each build be told by its rows. Nothing is appended any more, so nothing changes them back.
 async fn mark(pool: &PgPool) -> anyhow::Result<()> {
     sqlx::raw_sql(
-        "update licensing_v3.sessions set territory = '1';
-         update licensing_v3.facts set watched_ms = 1;
-         update licensing_v3_r2.sessions set territory = '2';
-         update licensing_v3_r2.facts set watched_ms = 2;",
+        "update licensing_v4.sessions set territory = '1';
+         update licensing_v4.facts set watched_ms = 1;
+         update licensing_v4_r2.sessions set territory = '2';
+         update licensing_v4_r2.facts set watched_ms = 2;",
     )
     .execute(pool)
     .await?;
@@ -183,7 +183,7 @@ async fn look(pool: &PgPool, reader: usize) -> Result<BTreeSet<i64>, sqlx::Error
             .collect()),
         1 => Ok(sqlx::query_scalar(
             "select territory::bigint from licensing.sessions union select watched_ms from licensing.facts
-             union select case build when 'licensing_v3' then 1 else 2 end
+             union select case build when 'licensing_v4' then 1 else 2 end
                    from pulsegate.live_offsets where name = 'licensing'",
         )
         .fetch_all(pool)

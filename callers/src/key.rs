@@ -8,6 +8,7 @@ mod store;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
@@ -22,7 +23,7 @@ use subtle::ConstantTimeEq as _;
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
-pub use store::{Listed, NewKey, StoreError, create, list, revoke, rotate};
+pub use store::{Listed, Made, StoreError, create, list, revoke, rotate};
 
 use crate::scope::Scopes;
 
@@ -46,31 +47,78 @@ const KEY_LEN_MAX: usize = 128;
 /// slow one would be paid for at every request.
 pub(crate) type SecretHash = [u8; 32];
 
-/// A secret, in the only moment in which it is known.
-pub(crate) struct Secret {
-    pub(crate) text: String,
+/// What may be known of a key by whoever keeps it: its id and the hash of its secret. As text, `id.hash`, the hash in
+/// base64url.
+///
+/// So a key can be drawn where it will be used, and made known somewhere else, where it must not be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Drawn {
+    /// The key's id.
+    pub id: String,
     pub(crate) hash: SecretHash,
 }
 
-impl Secret {
-    pub(crate) fn new() -> Result<Self, StoreError> {
-        let mut bytes = [0; SECRET_BYTES];
-        aws_lc_rs::rand::fill(&mut bytes).map_err(|_| StoreError::NoRandom)?;
-        let text = URL_SAFE_NO_PAD.encode(bytes);
-        Ok(Self { hash: hash_of(&text), text })
+/// A text that is nothing that was drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("must be what `keys draw` says beside the key: its id and a hash, with a dot between")]
+pub struct NotDrawn;
+
+/// The system has no random numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("the system gives no random numbers")]
+pub struct NoRandom;
+
+impl fmt::Display for Drawn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.id, URL_SAFE_NO_PAD.encode(self.hash))
     }
+}
+
+impl FromStr for Drawn {
+    type Err = NotDrawn;
+
+    fn from_str(text: &str) -> Result<Self, NotDrawn> {
+        let (id, hash) = text.split_once('.').ok_or(NotDrawn)?;
+        let hash = URL_SAFE_NO_PAD.decode(hash).ok().and_then(|bytes| bytes.try_into().ok()).ok_or(NotDrawn)?;
+        if !is_id(id) {
+            return Err(NotDrawn);
+        }
+        Ok(Self { id: id.to_owned(), hash })
+    }
+}
+
+/// Draws a key, which is kept nowhere, and what may be known of it; for a key that there is, by its id.
+///
+/// # Errors
+/// Where the system has no random numbers.
+pub fn draw(id: Option<&str>) -> Result<(String, Drawn), NoRandom> {
+    let id = match id {
+        Some(id) => id.to_owned(),
+        None => new_id()?,
+    };
+    let mut bytes = [0; SECRET_BYTES];
+    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| NoRandom)?;
+    let secret = URL_SAFE_NO_PAD.encode(bytes);
+    Ok((format!("{PREFIX}{id}_{secret}"), Drawn { id, hash: hash_of(&secret) }))
 }
 
 fn hash_of(secret: &str) -> SecretHash {
     Sha256::digest(secret.as_bytes()).into()
 }
 
-/// A new key's id: letters and digits only, as it ends at the next `_`.
-pub(crate) fn new_id() -> Result<String, StoreError> {
-    const LETTERS: &[u8; 32] = b"abcdefghijkmnopqrstuvwxyz2345678";
+/// What ids are of: letters and digits only, as one ends at the next `_`.
+const ID_LETTERS: &[u8; 32] = b"abcdefghijkmnopqrstuvwxyz2345678";
+
+fn new_id() -> Result<String, NoRandom> {
     let mut bytes = [0; ID_LEN];
-    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| StoreError::NoRandom)?;
-    Ok(bytes.iter().map(|byte| char::from(LETTERS[usize::from(byte % 32)])).collect())
+    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| NoRandom)?;
+    Ok(bytes.iter().map(|byte| char::from(ID_LETTERS[usize::from(byte % 32)])).collect())
+}
+
+/// Whether a text can be a key's id.
+#[must_use]
+pub fn is_id(text: &str) -> bool {
+    text.len() == ID_LEN && text.bytes().all(|byte| ID_LETTERS.contains(&byte))
 }
 
 /// Who shows a good key.
@@ -213,24 +261,11 @@ impl KeyRing {
 
 impl Server {
     /// A key with one secret, and how it is shown; for tests.
-    pub fn new(name: &str, scopes: Scopes) -> Result<(Self, String), StoreError> {
-        let (id, secret) = (new_id()?, Secret::new()?);
-        let shown = shown(&id, &secret);
-        let name = name.to_owned();
-        let server = Self {
-            id,
-            name,
-            scopes,
-            expires_at: None,
-            secrets: vec![(secret.hash, None)],
-            used: AtomicBool::new(false),
-        };
-        Ok((server, shown))
+    pub fn new(name: &str, scopes: Scopes) -> Result<(Self, String), NoRandom> {
+        let (shown, Drawn { id, hash }) = draw(None)?;
+        let (name, secrets) = (name.to_owned(), vec![(hash, None)]);
+        Ok((Self { id, name, scopes, expires_at: None, secrets, used: AtomicBool::new(false) }, shown))
     }
-}
-
-pub(crate) fn shown(id: &str, secret: &Secret) -> String {
-    format!("{PREFIX}{id}_{}", secret.text)
 }
 
 #[cfg(test)]
@@ -257,14 +292,24 @@ mod tests {
     fn while_it_rotates_a_key_has_two_secrets() {
         let (mut server, old) = Server::new("cdn", Scopes::ALL).unwrap();
         let now = Utc::now().timestamp();
-        let secret = Secret::new().unwrap();
-        let new = shown(&server.id, &secret);
+        let (new, drawn) = draw(Some(&server.id)).unwrap();
         server.secrets[0].1 = Some(now + 10);
-        server.secrets.push((secret.hash, None));
+        server.secrets.push((drawn.hash, None));
         let ring = KeyRing::of([server]);
         assert!(ring.check(&old, now + 9).is_ok() && ring.check(&new, now + 9).is_ok());
         assert_eq!(ring.check(&old, now + 10).err(), Some(KeyError::Expired));
         assert!(ring.check(&new, now + 10).is_ok());
+    }
+
+    #[test]
+    fn what_was_drawn_is_read_as_it_is_written_and_does_not_tell_the_key() {
+        let (key, drawn) = draw(None).unwrap();
+        let text = drawn.to_string();
+        assert_eq!(text.parse(), Ok(drawn.clone()));
+        assert!(!text.contains(key.rsplit_once('_').unwrap().1));
+        for bad in ["", ".", &key, &drawn.id, &text[1..], &text[..text.len() - 2], &format!("{text}AA")] {
+            assert_eq!(bad.parse::<Drawn>(), Err(NotDrawn), "{bad}");
+        }
     }
 
     #[test]

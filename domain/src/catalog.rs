@@ -10,7 +10,7 @@ use chrono::NaiveDate;
 use caps::Caps;
 
 use crate::contract::Contract;
-use crate::event::{CatalogEvent, ContractRegistered, RightsHolderRegistered, TitleRegistered};
+use crate::event::{CatalogEvent, Change, ContractRegistered, RightsHolderRegistered, TitleRegistered};
 use crate::ids::{AccountId, ContractId, PolicyName, RightsHolderId, Territory, TitleId};
 use crate::policy::{Policy, PolicySet};
 
@@ -23,6 +23,7 @@ pub struct Catalog {
     rights_holders: HashMap<RightsHolderId, RightsHolderRegistered>,
     contracts: HashMap<ContractId, Contract>,
     caps: Caps,
+    forgotten: BTreeSet<String>,
 }
 
 impl Catalog {
@@ -58,6 +59,9 @@ impl Catalog {
             }
             CatalogEvent::EntitlementChanged(change) => {
                 self.entitlements.insert(change.account_id, change.policy);
+            }
+            CatalogEvent::ChangeNoted(noted) if noted.change == Change::AccountForgotten => {
+                self.forgotten.insert(noted.subject);
             }
             // For people who ask who changed what; nothing here rests on it.
             CatalogEvent::ChangeNoted(_) => {}
@@ -149,6 +153,12 @@ impl Catalog {
     #[must_use]
     pub fn contract_versions(&self, id: &ContractId) -> Option<&Contract> {
         self.contracts.get(id).filter(|contract| contract.version() > 0)
+    }
+
+    /// What stands in the place of each account that was forgotten.
+    #[must_use]
+    pub const fn forgotten(&self) -> &BTreeSet<String> {
+        &self.forgotten
     }
 
     /// Every contract as it is now, in no order.

@@ -3,6 +3,7 @@
 //! A released shape is a fact for ever. A change of shape is a new `.vN` type, read beside the old one;
 //! `tests/golden/` holds a record of every type ever released.
 
+mod as_written;
 mod catalog;
 mod clickstream;
 mod playback;
@@ -21,7 +22,7 @@ pub use catalog::{
     CatalogEvent, Change, ChangeNoted, ContractAmended, ContractEnded, ContractRegistered, EntitlementChanged,
     MAX_STREAMS_PER_ACCOUNT, RightsHolderRegistered, TitleRegistered,
 };
-pub use clickstream::{ClickstreamEvent, Recorded, RecordedRef};
+pub use clickstream::{ClickstreamEvent, Recorded, RecordedRef, RecordedSealed, SealedRef};
 pub use playback::{Evicted, Heartbeat, PlaybackEvent, Signal, Started, Stopped};
 pub use provisional::{Answered, Because, KnownState, ProvisionalEvent, Question};
 
@@ -37,6 +38,13 @@ pub trait Event: Sized {
 
     /// Reads the `data` of an event of `kind`; an unknown kind is an error.
     fn read_data<'de, D: Deserializer<'de>>(kind: &str, data: D) -> Result<Self, D::Error>;
+
+    /// Reads a whole value in the one way in which our writer writes this family's commonest event, faster than any JSON
+    /// can be read; `None` where it looks different, which says nothing about whether it is an event.
+    #[must_use]
+    fn read_as_written(_value: &[u8]) -> Option<Envelope<'_, Self>> {
+        None
+    }
 }
 
 /// The error for a `kind` that a family does not hold.
@@ -69,6 +77,11 @@ pub enum Unreadable {
 /// One pass without copies while `type` stands before `data`, as our own writer puts them; the other
 /// order is read too, slower.
 pub fn decode<T: Event>(value: &[u8]) -> Result<Envelope<'_, T>, Unreadable> {
+    T::read_as_written(value).map_or_else(|| parse(value), Ok)
+}
+
+/// Reads a value as the JSON that it is.
+fn parse<T: Event>(value: &[u8]) -> Result<Envelope<'_, T>, Unreadable> {
     // Checked once here: `from_str` then need not check each string again.
     let text = std::str::from_utf8(value)?;
     let Wire(envelope) = serde_json::from_str(text)?;
@@ -219,6 +232,7 @@ pub const KINDS: &[&str] = &[
     playback::EVICTED,
     playback::SIGNAL,
     clickstream::RECORDED,
+    clickstream::SEALED,
     catalog::TITLE_REGISTERED,
     catalog::RIGHTS_HOLDER_REGISTERED,
     catalog::CONTRACT_REGISTERED,

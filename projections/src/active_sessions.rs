@@ -6,6 +6,7 @@
 mod accounts;
 mod flush;
 mod fold;
+mod forget;
 mod policies;
 mod reads;
 
@@ -38,6 +39,7 @@ pub static REGISTERED: Registered = Registered {
         "sessions",
         "select sessions.* from {build}.sessions join clocks using (partition) where forget_hour > clock",
     )],
+    forget: Some(forget::forget),
     run: |job| {
         let policies = Arc::clone(&job.dependencies().policies);
         job.with(ActiveSessions::new(policies))

@@ -6,6 +6,7 @@
 mod ask;
 mod breakdown;
 mod fold;
+mod forget;
 pub mod funnel;
 mod keeping;
 pub mod path;
@@ -76,6 +77,7 @@ pub static REGISTERED: Registered = Registered {
                                          '-infinity')",
         ),
     ],
+    forget: Some(forget::forget),
     run: |job| job.with(Clickstream),
 };
 

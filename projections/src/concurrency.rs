@@ -2,6 +2,8 @@
 //!
 //! A read over two read models: `licensing` knows when somebody watched, `active_sessions` what was decided.
 
+mod packed;
+
 use std::str::FromStr;
 
 use chrono::{DateTime, Utc};
@@ -209,6 +211,12 @@ const fn bucket_ms(by: Resolution) -> i64 {
     }
 }
 
+/// The first instant of a period and the first one after it, in milliseconds since the Unix epoch.
+fn instants(period: &Period) -> (i64, i64) {
+    let begin = |day: chrono::NaiveDate| day.and_time(chrono::NaiveTime::MIN).and_utc().timestamp_millis();
+    (begin(period.first), begin(period.last).saturating_add(DAY_MS))
+}
+
 async fn streams(question: &Question, tx: &mut PgTransaction<'_>) -> Result<Vec<Streams>, ReadError> {
     // What ends with a bucket ends in it: intervals are half open.
     const LEVELS: &str = "
@@ -232,9 +240,10 @@ async fn streams(question: &Question, tx: &mut PgTransaction<'_>) -> Result<Vec<
           select of from buckets group by of order by max(peak) desc, of collate \"C\" limit $11)
         select of, bucket, peak, last from buckets where of in (select of from highest)
         order by of collate \"C\", bucket";
-    let period = &question.period;
-    let begin = |day: chrono::NaiveDate| day.and_time(chrono::NaiveTime::MIN).and_utc().timestamp_millis();
-    let (from, until) = (begin(period.first), begin(period.last).saturating_add(DAY_MS));
+    if let Some(levels) = packed::levels(question, tx).await? {
+        return filled(&levels, bucket_ms(question.by));
+    }
+    let (period, (from, until)) = (&question.period, instants(&question.period));
     let levels = sqlx::query_as::<_, Level>(LEVELS)
         .bind(period.first)
         .bind(period.last)

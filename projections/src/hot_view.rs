@@ -12,6 +12,7 @@
 //! the log brought it or its acknowledgement.
 
 mod live;
+mod log_time;
 mod ownership;
 mod proof;
 mod shard;
@@ -21,7 +22,7 @@ mod waiting;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use pulsegate_domain::account::{Account, Applied, Decision, SessionView, Verdict};
 use pulsegate_domain::ids::{AccountId, SessionId};
@@ -39,6 +40,7 @@ use uuid::Uuid;
 use crate::catalog_view::CatalogView;
 use crate::reader::{POLL, ReaderContext, ReaderError, ReaderSettings};
 pub use live::{Live, LiveDecision};
+use log_time::{LogTime, Now, wall};
 use ownership::Change;
 pub use ownership::{FoldState, PartitionFold};
 pub use shard::Acknowledged;
@@ -115,6 +117,7 @@ struct Inner {
     /// An end of the log lies above what is folded: perhaps what lies between is no record.
     is_position_wanted: AtomicBool,
     caught_up: watch::Sender<bool>,
+    log_time: LogTime,
     /// Told each time that the ends of the log were heard of.
     proofs: watch::Sender<()>,
     waiters: AtomicUsize,
@@ -154,6 +157,7 @@ impl HotView {
                 is_whole,
                 is_position_wanted: AtomicBool::new(false),
                 caught_up: watch::Sender::new(false),
+                log_time: LogTime::default(),
                 proofs: watch::Sender::new(()),
                 waiters: AtomicUsize::new(0),
                 failure: Mutex::new(None),
@@ -191,7 +195,7 @@ impl HotView {
     /// Looks at an account as folded so far. `look` runs under the partition's read lock.
     pub fn look<R>(&self, account: &AccountId, look: impl FnOnce(&Look<'_>) -> R) -> R {
         let policies = self.inner.catalog.policies();
-        self.shard(account).look(account, &policies, now(), look)
+        self.shard(account).look(account, &policies, self.inner.log_time.now(), look)
     }
 
     /// The verdict on a session as folded so far; `None` if it is unknown.
@@ -255,10 +259,16 @@ impl HotView {
         lock(&self.inner.failure).clone()
     }
 
+    /// What time it is: by this node's clock, kept to what the log's own stamps say.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.inner.log_time.now().at
+    }
+
     /// How old the oldest partition's proof is that the view is at the end of the log, in milliseconds.
     #[must_use]
     pub fn stale_ms(&self) -> u64 {
-        let now = now();
+        let now = self.inner.log_time.now();
         self.inner.folded_shards().map(|shard| shard.stale_ms(now)).max().unwrap_or_default()
     }
 
@@ -271,7 +281,7 @@ impl HotView {
     /// The figures of the live page.
     #[must_use]
     pub fn live(&self) -> Live {
-        self.inner.live.figures(&self.inner.shards, now())
+        self.inner.live.figures(&self.inner.shards, self.inner.log_time.now())
     }
 
     /// Stops folding and waits for the threads; reads go on from memory.
@@ -337,10 +347,14 @@ impl Inner {
                     let record = Record {
                         offset: message.offset(),
                         stamp: message.timestamp().to_millis().map_or(Timestamp::MIN, Timestamp::from_millis),
+                        is_stamped_by_log: matches!(message.timestamp(), rdkafka::Timestamp::LogAppendTime(_)),
                         key: message.key(),
                         value: message.payload().unwrap_or_default(),
                     };
+                    // What is folded already was folded when it was acknowledged: its request has waited for that.
+                    let span = if record.offset < shard.next_offset() { None } else { crate::traced::record(&message) };
                     shard.fold(&record, &mut policies, &self.catalog, &self.live, &self.stop);
+                    drop(span);
                 }
                 Some(Err(KafkaError::PartitionEOF(_))) | None => {}
                 Some(Err(error)) => self.note_error(&error),
@@ -383,14 +397,14 @@ impl Inner {
     /// A quiet partition isn't an outage: an end that isn't above the position proves "at the end" as of
     /// the moment at which it was asked for.
     fn prove_until_stopped(&self) {
-        let mut swept_at = std::time::Instant::now();
+        let mut swept_at = Instant::now();
         while !self.stop.load(Ordering::Relaxed) {
-            let asked_at = now();
+            let asked_at = Instant::now();
             match self.ends() {
                 Ok(ends) => {
                     for (partition, end) in ends {
                         if let Some(shard) = self.shard(partition)
-                            && !shard.note_end(end, asked_at)
+                            && !shard.note_end(end, asked_at, &self.log_time)
                         {
                             self.is_position_wanted.store(true, Ordering::Relaxed);
                         }
@@ -405,7 +419,7 @@ impl Inner {
             self.live.tick();
             self.note_staleness();
             if swept_at.elapsed() >= SWEEP_INTERVAL {
-                swept_at = std::time::Instant::now();
+                swept_at = Instant::now();
                 self.shards.iter().for_each(Shard::sweep);
             }
             // While anything catches up, its readiness should not wait for the next round.
@@ -419,7 +433,7 @@ impl Inner {
     fn note_staleness(&self) {
         // Before, it isn't stale but not ready.
         if *self.caught_up.borrow() {
-            let now = now();
+            let now = self.log_time.now();
             let stale_ms = self.folded_shards().map(|shard| shard.stale_ms(now)).max().unwrap_or_default();
             metrics::gauge!("pulsegate_hot_view_stale_seconds").set(stale_ms as f64 / 1e3);
         }
@@ -442,12 +456,6 @@ impl Inner {
             .filter_map(|element| Some((element.partition(), element.offset().to_raw().filter(|end| *end >= 0)?)))
             .collect())
     }
-}
-
-/// The node's clock. It decides nothing: it only bounds up to when leases are compared between events.
-fn now() -> Timestamp {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp::from_millis(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -13,6 +13,7 @@ pub mod cluster;
 pub mod concurrency;
 mod csv;
 pub mod dead_letters;
+pub mod forget;
 pub mod hot_view;
 pub mod licensing;
 pub mod live;
@@ -27,6 +28,7 @@ pub mod sinks;
 pub mod statements;
 pub mod switch;
 pub mod testing;
+mod traced;
 pub mod verify;
 
 pub use registry::{MigrateError, migrate};

@@ -5,7 +5,10 @@
 
 mod flush;
 mod fold;
+mod forget;
 mod multirange;
+pub(crate) mod packs;
+mod parquet;
 mod reads;
 mod sessions;
 mod terms;
@@ -18,6 +21,7 @@ use crate::registry::Registered;
 use crate::runner::{Batch, Poison, Poisoned, Projection, Record};
 
 pub use fold::{Changes, Playback};
+pub use packs::{Packed, keep_packed, pack};
 pub use reads::{OfPlays, OfRows, Question, ROWS_MAX, Report, Row, Totals, report};
 pub use sessions::Sessions;
 pub use terms::Terms;
@@ -25,15 +29,16 @@ pub use usage::{
     KnownTitle, MostBy, UsageBy, UsageFigures, UsageQuestion, UsageReport, UsageRow, completion_per_mille, usage,
 };
 
-/// This version. The first had no class of device; the second wrote two rows a heartbeat.
+/// This version. The first had no class of device; the second wrote two rows a heartbeat; the third had no packs.
 pub static REGISTERED: Registered = Registered {
     name: "licensing",
-    version: 3,
+    version: 4,
     topics: &[Topic::Playback],
     ddl: include_str!("licensing/schema.sql"),
     indexes: include_str!("licensing/indexes.sql"),
     tables: &["sessions", "facts"],
     compared: &[],
+    forget: Some(forget::forget),
     run: |job| job.with(Licensing),
 };
 

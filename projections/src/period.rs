@@ -38,6 +38,12 @@ impl Period {
     pub const fn last(&self) -> NaiveDate {
         self.last
     }
+
+    /// The first and the last day.
+    #[must_use]
+    pub const fn days(&self) -> (NaiveDate, NaiveDate) {
+        (self.first, self.last)
+    }
 }
 
 impl FromStr for Period {

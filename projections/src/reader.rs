@@ -1,19 +1,24 @@
 //! Reading a topic outside of any group: what the views in memory share.
 
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use pulsegate_access::kafka as access;
 use pulsegate_domain::topic::TopicNames;
 use rdkafka::ClientConfig;
 use rdkafka::client::{ClientContext, OAuthToken};
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{BaseConsumer, ConsumerContext};
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::KafkaError;
+use rdkafka::metadata::Metadata;
 use rdkafka::types::RDKafkaErrorCode;
 use thiserror::Error;
 
 /// How long a poll waits: long enough not to spin, short enough to notice a stop.
 pub(crate) const POLL: Duration = Duration::from_millis(100);
+
+/// How long a client that doesn't reach Kafka is listened to for why.
+const LISTENED: Duration = Duration::from_secs(1);
 
 /// Where to read.
 #[derive(Clone, Debug)]
@@ -27,8 +32,11 @@ pub struct ReaderSettings {
 }
 
 /// A consumer's context that logs its troubles once: what a poll returns is logged, or met, by whoever polls.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct ReaderContext;
+#[derive(Debug, Default)]
+pub struct ReaderContext {
+    /// Its newest trouble, in librdkafka's words.
+    said: Mutex<Option<String>>,
+}
 
 impl ClientContext for ReaderContext {
     const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
@@ -44,8 +52,13 @@ impl ClientContext for ReaderContext {
 
     fn error(&self, error: KafkaError, reason: &str) {
         // The end of a partition comes this way too.
-        if !is_end(&error) {
-            tracing::debug!(%error, reason, "a consumer has trouble");
+        if is_end(&error) {
+            return;
+        }
+        tracing::debug!(%error, reason, "a consumer has trouble");
+        // That all brokers are down follows from each one's own trouble, and says less.
+        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
+            *self.said.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
         }
     }
 }
@@ -70,9 +83,33 @@ pub enum ReaderError {
 
 /// A consumer that may be asked at once, for records, metadata or offsets.
 pub fn consumer(config: &ClientConfig) -> Result<BaseConsumer<ReaderContext>, KafkaError> {
-    let consumer = config.create_with_context(ReaderContext)?;
+    let consumer = config.create_with_context(ReaderContext::default())?;
     access::sign_in(&consumer, config);
     Ok(consumer)
+}
+
+/// Kafka did not say what topics there are.
+#[derive(Debug, Error)]
+#[error("{}", said.as_ref().map_or_else(|| error.to_string(), Clone::clone))]
+pub struct Unreached {
+    error: KafkaError,
+    /// Why, in librdkafka's own words, which name a wrong password or certificate; the error doesn't.
+    said: Option<String>,
+}
+
+/// Asks for one topic, or for all, before anything is assigned.
+pub fn metadata(
+    consumer: &BaseConsumer<ReaderContext>,
+    topic: Option<&str>,
+    time_max: Duration,
+) -> Result<Metadata, Unreached> {
+    consumer.fetch_metadata(topic, time_max).map_err(|error| {
+        // What was said waits in its queue.
+        let polled_until = Instant::now() + LISTENED;
+        while consumer.poll(POLL).is_some() && Instant::now() < polled_until {}
+        let said = consumer.context().said.lock().unwrap_or_else(PoisonError::into_inner).take();
+        Unreached { error, said }
+    })
 }
 
 impl ReaderSettings {

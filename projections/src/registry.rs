@@ -9,11 +9,13 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use pulsegate_domain::topic::{Topic, TopicNames};
+use pulsegate_privacy::Forgotten;
 use rdkafka::ClientConfig;
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 
 use crate::active_sessions::{self, PolicySource};
 use crate::clickstream;
+use crate::forget::Gone;
 use crate::licensing;
 use crate::runner::{Health, RunError};
 
@@ -41,10 +43,18 @@ pub struct Registered {
     /// query `{build}` stands for the schema, and it may `join clocks` with the columns topic, partition,
     /// `next_offset` and clock, which say where its build stands.
     pub compared: &'static [(&'static str, &'static str)],
+    /// Takes a forgotten account out of its tables. `None`: no table of it names an account; what was made from one's
+    /// records is as if another had made them only once it is built anew.
+    pub forget: Option<Forget>,
     /// Does a job with its code: makes the projection from the job's dependencies and hands it to
     /// [`Job::with`].
     pub run: fn(Job) -> BoxFuture<'static, Result<(), RunError>>,
 }
+
+/// How a projection takes a forgotten account out of the tables of one build, whose schema comes first; returns how many
+/// rows of which table were changed.
+pub type Forget =
+    for<'t> fn(&'t Gone, &'t mut PgConnection) -> BoxFuture<'t, Result<Vec<(&'static str, u64)>, sqlx::Error>>;
 
 impl fmt::Display for Registered {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -65,12 +75,14 @@ pub struct Dependencies {
     pub policies: Arc<dyn PolicySource>,
     /// Where it says how it goes.
     pub health: Arc<Health>,
+    /// Who was forgotten.
+    pub forgotten: Forgotten,
 }
 
 impl Dependencies {
     /// All that is needed, with a [`Health`] of its own.
     pub fn new(pool: PgPool, kafka: ClientConfig, topics: TopicNames, policies: Arc<dyn PolicySource>) -> Self {
-        Self { pool, kafka, topics, policies, health: Arc::default() }
+        Self { pool, kafka, topics, policies, health: Arc::default(), forgotten: Forgotten::default() }
     }
 }
 

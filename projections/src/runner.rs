@@ -17,6 +17,7 @@ mod folding;
 mod health;
 pub(crate) mod offsets;
 pub(crate) mod outage;
+pub(crate) mod reading;
 mod record;
 pub(crate) mod search;
 mod status;
@@ -27,6 +28,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pulsegate_domain::topic::TopicNames;
+use pulsegate_privacy::Forgotten;
 use rdkafka::ClientConfig;
 use sqlx::{PgPool, PgTransaction};
 use thiserror::Error;
@@ -207,6 +209,13 @@ impl<P: Projection> Runner<P> {
     #[must_use]
     pub fn on(mut self, build: Build) -> Self {
         self.worker = self.worker.on(build);
+        self
+    }
+
+    /// Lets it know who was forgotten, and open what is sealed.
+    #[must_use]
+    pub fn knowing(mut self, forgotten: &Forgotten) -> Self {
+        self.worker = self.worker.knowing(forgotten);
         self
     }
 

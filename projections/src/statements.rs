@@ -12,6 +12,8 @@ mod caught_up;
 mod closing;
 mod drill;
 pub mod export;
+mod lines;
+mod packed;
 mod page;
 mod provisional;
 mod recent;
@@ -258,6 +260,12 @@ pub enum StatementError {
     /// Heartbeats may still come.
     #[error("heartbeats of {0} may come until {1}; closed earlier, they would be a restatement")]
     TooEarly(String, chrono::NaiveDate),
+    /// Records that may belong to it could not be folded.
+    #[error(
+        "{} records that may belong to it are parked: {}; settle them with `pulsegate dead-letters retry` or `skip`",
+        .0.len(), told(.0)
+    )]
+    Parked(Vec<String>),
     /// An amount can't be told.
     #[error("{} amounts can't be told: {}", .0.len(), told(.0))]
     Incomplete(Vec<Trouble>),
@@ -267,6 +275,9 @@ pub enum StatementError {
     /// Its rows don't fit.
     #[error("it has more than 1 000 000 rows; make one for each rights holder")]
     TooLong,
+    /// The thread that made it has died.
+    #[error("it could not be made: {0}")]
+    Unmade(String),
     /// A file of it can't be written.
     #[error("it can't be written: {0}")]
     Unwritten(String),
@@ -284,7 +295,7 @@ impl From<sqlx::Error> for StatementError {
 /// Most troubles that one line tells.
 const TOLD_MAX: usize = 5;
 
-fn told(troubles: &[Trouble]) -> String {
+fn told(troubles: &[impl ToString]) -> String {
     let mut lines: Vec<_> = troubles.iter().take(TOLD_MAX).map(ToString::to_string).collect();
     if troubles.len() > TOLD_MAX {
         lines.push(format!("and {} more", troubles.len() - TOLD_MAX));

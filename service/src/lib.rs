@@ -14,6 +14,7 @@ mod nodelay;
 pub mod process;
 mod projecting;
 pub mod settings;
+mod traces;
 pub mod variables;
 
 pub use projecting::main;

@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
 use metrics_exporter_prometheus::BuildError;
+use pulsegate_traces::Exporting;
 use thiserror::Error;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -30,17 +31,22 @@ pub enum StartError {
     /// No thread or socket for the admin port.
     #[error("serve the admin port: {0}")]
     Admin(io::Error),
+    /// Nothing can be traced as it is configured.
+    #[error(transparent)]
+    Traces(pulsegate_traces::StartError),
 }
 
 /// The part of a process that is the same whatever it does: made first, dropped last.
 pub struct Process {
     _admin: AdminServer,
+    /// Tells what it has when it is dropped.
+    _traces: Option<Exporting>,
     shutdown: CancellationToken,
     grace: Duration,
 }
 
 impl Process {
-    /// Starts logs, metrics and the admin port. The port is bound before anything else is begun: one that is taken
+    /// Starts logs, metrics, the admin port and, where it is configured, traces. The port is bound before anything else is begun: one that is taken
     /// should say so at once.
     pub fn start(settings: &Settings, readiness: ReadinessCheck) -> Result<Self, StartError> {
         logs::start_logging(settings);
@@ -49,7 +55,8 @@ impl Process {
         let listener = TcpListener::bind(address).map_err(|error| StartError::Listen { address, error })?;
         let admin = AdminServer::start(listener, metrics, readiness).map_err(StartError::Admin)?;
         tracing::info!(address = %admin.address(), "admin port: /livez, /readyz, /metrics");
-        Ok(Self { _admin: admin, shutdown: CancellationToken::new(), grace: settings.shutdown_grace })
+        let traces = settings.traces.as_ref().map(pulsegate_traces::start).transpose().map_err(StartError::Traces)?;
+        Ok(Self { _admin: admin, _traces: traces, shutdown: CancellationToken::new(), grace: settings.shutdown_grace })
     }
 
     /// Is cancelled when the process shall end.

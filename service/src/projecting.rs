@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use pulsegate_privacy::Forgotten;
 use pulsegate_projections::builds;
 use pulsegate_projections::catalog_view::CatalogView;
 use pulsegate_projections::reader::ReaderError;
@@ -161,6 +162,7 @@ async fn project(
     }
     let dependencies = Dependencies {
         health,
+        forgotten: Forgotten::new(settings.privacy_key.clone()),
         ..Dependencies::new(pool, settings.kafka.clone(), settings.topics.clone(), Arc::new(catalog.clone()))
     };
     let mut roles = JoinSet::new();

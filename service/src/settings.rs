@@ -7,12 +7,15 @@ use std::time::Duration;
 use pulsegate_access::kafka::{self as access, MECHANISM};
 use pulsegate_access::postgres::Login;
 use pulsegate_domain::topic::TopicNames;
+use pulsegate_privacy::MasterKey;
 use pulsegate_projections::reader::ReaderSettings;
+use pulsegate_traces::Settings as TracesSettings;
 use rdkafka::ClientConfig;
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
 use crate::nodelay;
+use crate::traces;
 use crate::variables::{Reader, phrase};
 
 /// How long a connection to `PostgreSQL` may take.
@@ -77,12 +80,16 @@ pub struct Settings {
     pub database_login: Option<Login>,
     /// Most connections of this process to it.
     pub database_connections: u32,
+    /// Under which the keys of accounts are kept; without one nothing is sealed.
+    pub privacy_key: Option<MasterKey>,
     /// Where health and metrics are served.
     pub admin_listen: SocketAddr,
     /// What is logged: a filter of `tracing`.
     pub log: String,
     /// How.
     pub log_format: LogFormat,
+    /// What is traced, and where it is told; `None`: nothing.
+    pub traces: Option<TracesSettings>,
     /// How long a stop may take.
     pub shutdown_grace: Duration,
 }
@@ -107,6 +114,7 @@ impl Settings {
         }
         let database_login = login(reader, &database_url, region);
         let database_connections = reader.within("PULSEGATE_DATABASE_CONNECTIONS", 16, 2, 500);
+        let privacy_key = privacy_key(reader);
         let admin_listen =
             reader.parsed("PULSEGATE_ADMIN_LISTEN", "127.0.0.1:9090", SocketAddr::from(([127, 0, 0, 1], 9090)));
         let log = reader.text("PULSEGATE_LOG", "info");
@@ -114,6 +122,7 @@ impl Settings {
             reader.mistake("PULSEGATE_LOG", phrase(&error));
         }
         let log_format = reader.parsed("PULSEGATE_LOG_FORMAT", "text", LogFormat::Text);
+        let traces = traces::read(reader);
         let shutdown_grace = Duration::from_millis(reader.within("PULSEGATE_SHUTDOWN_GRACE_MS", 20_000, 100, 600_000));
         Self {
             kafka,
@@ -123,9 +132,11 @@ impl Settings {
             database_url,
             database_login,
             database_connections: u32::try_from(database_connections).unwrap_or(u32::MAX),
+            privacy_key,
             admin_listen,
             log,
             log_format,
+            traces,
             shutdown_grace,
         }
     }
@@ -163,6 +174,15 @@ impl Settings {
     pub fn reader(&self) -> ReaderSettings {
         ReaderSettings { client: self.kafka.clone(), topics: self.topics.clone(), partitions: self.partitions }
     }
+}
+
+/// The key, of which a mistake says nothing: it is a secret.
+fn privacy_key(reader: &mut Reader<'_>) -> Option<MasterKey> {
+    let text = reader.text("PULSEGATE_PRIVACY_KEY", "");
+    if text.is_empty() {
+        return None;
+    }
+    text.parse().map_err(|error| reader.mistake("PULSEGATE_PRIVACY_KEY", phrase(&error))).ok()
 }
 
 /// Gives a pool fresh passwords for as long as it is open.

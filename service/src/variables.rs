@@ -31,10 +31,13 @@ impl fmt::Display for Mistake {
     }
 }
 
-/// The variables of this process that are ours.
+/// Where traces go, as OpenTelemetry's own variable says it: the only one that isn't ours.
+pub const OTLP_ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
+
+/// The variables of this process that are read here.
 #[must_use]
 pub fn of_environment() -> BTreeMap<String, String> {
-    std::env::vars().filter(|(name, _)| name.starts_with("PULSEGATE_")).collect()
+    std::env::vars().filter(|(name, _)| name.starts_with("PULSEGATE_") || name == OTLP_ENDPOINT).collect()
 }
 
 /// Reads variables and notes what is wrong with them.
@@ -101,16 +104,29 @@ pub fn phrase(error: &impl fmt::Display) -> String {
 
 /// Passwords don't belong on a screen.
 fn without_secrets(variable: &str, value: &str) -> String {
-    if ["PASSWORD", "SECRET"].iter().any(|word| variable.contains(word)) && !value.is_empty() {
+    if ["PASSWORD", "SECRET", "PRIVACY_KEY"].iter().any(|word| variable.contains(word)) && !value.is_empty() {
         return "***".to_owned();
     }
-    match (value.find("://"), value.rfind('@')) {
+    let (address, query) = value.split_once('?').map_or((value, None), |(address, query)| (address, Some(query)));
+    let address = match (address.find("://"), address.rfind('@')) {
         (Some(scheme), Some(at)) if at > scheme + 3 => {
-            let credentials = &value[scheme + 3..at];
+            let credentials = &address[scheme + 3..at];
             let user = credentials.split(':').next().unwrap_or_default();
-            format!("{}://{user}:***{}", &value[..scheme], &value[at..])
+            format!("{}://{user}:***{}", &address[..scheme], &address[at..])
         }
-        _ => value.to_owned(),
+        _ => address.to_owned(),
+    };
+    match query {
+        Some(query) => format!("{address}?{}", query.split('&').map(without_secret).collect::<Vec<_>>().join("&")),
+        None => address,
+    }
+}
+
+/// A database takes its password from the query, too.
+fn without_secret(pair: &str) -> String {
+    match pair.split_once('=') {
+        Some((name, _)) if name.to_ascii_lowercase().contains("password") => format!("{name}=***"),
+        _ => pair.to_owned(),
     }
 }
 
@@ -124,8 +140,13 @@ mod tests {
             without_secrets("PULSEGATE_DATABASE_URL", "postgres://user:secret@db/x"),
             "postgres://user:***@db/x"
         );
+        assert_eq!(
+            without_secrets("PULSEGATE_DATABASE_URL", "postgres://db/x?user=u&password=sec@ret&sslmode=require"),
+            "postgres://db/x?user=u&password=***&sslmode=require"
+        );
         assert_eq!(without_secrets("PULSEGATE_KAFKA_PASSWORD", "secret"), "***");
         assert_eq!(without_secrets("PULSEGATE_KAFKA_PASSWORD", ""), "");
+        assert_eq!(without_secrets("PULSEGATE_PRIVACY_KEY", "AAEC"), "***");
     }
 
     #[test]

@@ -135,7 +135,8 @@ pub(super) fn noted(change: Change, subject: &str, detail: Option<String>) -> Ch
     ChangeNoted { change, subject: subject.to_owned(), detail }
 }
 
-async fn append(config: &Config, source: &str, change: ChangeNoted) -> anyhow::Result<()> {
+/// Appends a change; an error where that can't be done.
+pub(super) async fn append(config: &Config, source: &str, change: ChangeNoted) -> anyhow::Result<()> {
     let log = EventLog::connect(&serve::log_settings(config)).context("failed to connect to the log")?;
     let origin = Origin::new(source, Timestamp::from(Utc::now()));
     let record = envelope::by(envelope::catalog(&CatalogEvent::ChangeNoted(change), &origin), &operator());

@@ -9,6 +9,7 @@ mod database;
 mod finding;
 mod folding;
 mod log;
+mod privacy;
 
 use std::process::ExitCode;
 
@@ -35,6 +36,7 @@ pub(crate) async fn run(config: &Config, args: &DoctorArgs) -> anyhow::Result<Ex
     let database = database::look(config, &pool, &mut report).await;
     clocks::look(config, kafka, database.is_reachable.then_some(&pool), &mut report).await;
     if database.is_usable {
+        privacy::look(config, &pool, &mut report).await;
         match status(&pool, &config.kafka, &config.topics).await {
             Ok(builds) => folding::look(config, builds, kafka, &mut report).await,
             Err(error) => report.unknown("read models", "", format!("the database does not say: {error}")),

@@ -1,4 +1,4 @@
-//! `pulsegate events`: look at the log as it is, and send in again what it refused.
+//! `pulsegate events`: look at the log as it is, send in again what it refused, and bring history in.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -16,6 +16,7 @@ use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use super::history::{self, ImportArgs};
 use super::resend::{self, ResendArgs};
 use super::telemetry;
 use super::topic_reader::{BROKER_TIMEOUT, POLL, TopicReader};
@@ -26,6 +27,8 @@ pub(crate) enum EventsCommand {
     #[command(flatten)]
     Look(LookCommand),
     Resend(ResendArgs),
+    /// Fill an empty log with history, in its own time
+    Import(ImportArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -93,6 +96,7 @@ pub(crate) async fn run(config: &Config, command: EventsCommand) -> anyhow::Resu
     let command = match command {
         EventsCommand::Look(command) => command,
         EventsCommand::Resend(args) => return resend::run(config, args).await,
+        EventsCommand::Import(args) => return history::import(config, args).await,
     };
     let config = config.clone();
     let (stop, stopped) = std::sync::mpsc::channel::<()>();

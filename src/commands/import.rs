@@ -2,8 +2,6 @@
 //!
 //! Each line is checked as the HTTP surface would check it. Nothing is sent while a line is bad, unless told.
 
-mod table;
-
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -16,12 +14,12 @@ use pulsegate_domain::event::CatalogEvent;
 use pulsegate_domain::time::Timestamp;
 use pulsegate_projections::catalog_view::CatalogView;
 use pulsegate_write_side::envelope::{self, Origin};
+use pulsegate_write_side::table::{self, Bad, Kind, Read};
 use pulsegate_write_side::{EventLog, Record};
 use serde::Serialize;
 
 use super::serve;
 use crate::config::Config;
-use table::{Bad, Kind, Read};
 
 /// Most records under way to the log.
 const UNDER_WAY_MAX: usize = 500;

@@ -7,9 +7,10 @@ use chrono::{DateTime, Utc};
 use clap::Subcommand;
 use comfy_table::Table;
 use comfy_table::presets::UTF8_BORDERS_ONLY;
-use pulsegate_callers::key::{self, Listed, NewKey};
+use pulsegate_callers::key::{self, Drawn, Listed, Made};
 use pulsegate_callers::{Scope, Scopes};
 use pulsegate_domain::event::Change;
+use serde::Serialize;
 
 use super::when::Length;
 use super::{audit, serve};
@@ -21,10 +22,22 @@ const SOURCE: &str = "keys";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum KeysCommand {
+    /// Draw a key without making it known, where only whoever will use it reads along
+    Draw {
+        /// The id of a key that there is, which shall have a new secret
+        #[arg(long, value_parser = id)]
+        id: Option<String>,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Make a key, and print it: this once
     Create {
         /// What it is for
         name: String,
+        /// What `keys draw` said beside the key; then no key is printed
+        #[arg(long)]
+        drawn: Option<Drawn>,
         /// What it may do, by comma: signals, ingest, reports:read, reports:close, policies:write, operate
         #[arg(long = "scope", value_delimiter = ',', required = true)]
         scopes: Vec<Scope>,
@@ -44,10 +57,14 @@ pub(crate) enum KeysCommand {
     /// Give a key a new secret, and print it; the old one is good for a while
     Rotate {
         /// Its id
+        #[arg(value_parser = id)]
         id: String,
         /// How long the old secret stays good
         #[arg(long, default_value = "24h")]
         keep: Length,
+        /// What `keys draw --id` said beside the key; then no key is printed
+        #[arg(long)]
+        drawn: Option<Drawn>,
         /// As JSON
         #[arg(long)]
         json: bool,
@@ -61,22 +78,29 @@ pub(crate) enum KeysCommand {
 
 /// Runs one of the commands.
 pub(crate) async fn run(config: &Config, command: KeysCommand) -> anyhow::Result<ExitCode> {
+    if let KeysCommand::Draw { id, json } = command {
+        return draw(id.as_deref(), json);
+    }
     let pool = serve::pool(config)?;
     match command {
-        KeysCommand::Create { name, scopes, life, json } => {
+        KeysCommand::Draw { .. } => {}
+        KeysCommand::Create { name, drawn, scopes, life, json } => {
             ensure!(!name.is_empty() && name.chars().count() <= NAME_LEN_MAX, "a name has 1-{NAME_LEN_MAX} characters");
             let life = life.map(|Length(life)| life);
             let scopes: Scopes = scopes.into_iter().collect();
-            let made =
-                key::create(&pool, &name, scopes, life, &super::operator()).await.context("failed to make a key")?;
-            show(&made, json)?;
+            let (key, drawn) = drawn_or_new(drawn, None)?;
+            let made = key::create(&pool, &drawn, &name, scopes, life, &super::operator()).await;
+            let made = made.context("failed to make a key")?;
+            show(&Shown { made: &made, key }, json)?;
             let detail = Some(format!("{name}: {scopes}"));
             audit::note(config, SOURCE, audit::noted(Change::KeyCreated, &made.id, detail)).await;
         }
         KeysCommand::List { json } => list(&key::list(&pool).await.context("failed to list keys")?, json)?,
-        KeysCommand::Rotate { id, keep, json } => {
-            let made = key::rotate(&pool, &id, keep.0).await.context("failed to rotate the key")?;
-            show(&made, json)?;
+        KeysCommand::Rotate { id, keep, drawn, json } => {
+            let (key, drawn) = drawn_or_new(drawn, Some(&id))?;
+            ensure!(drawn.id == id, "this was drawn for the key {}: use `keys draw --id {id}`", drawn.id);
+            let made = key::rotate(&pool, &drawn, keep.0).await.context("failed to rotate the key")?;
+            show(&Shown { made: &made, key }, json)?;
             audit::note(config, SOURCE, audit::noted(Change::KeyRotated, &made.id, None)).await;
         }
         KeysCommand::Revoke { id } => {
@@ -88,14 +112,51 @@ pub(crate) async fn run(config: &Config, command: KeysCommand) -> anyhow::Result
     Ok(ExitCode::SUCCESS)
 }
 
-fn show(made: &NewKey, json: bool) -> anyhow::Result<()> {
+fn id(text: &str) -> Result<String, String> {
+    if key::is_id(text) { Ok(text.to_owned()) } else { Err("no key has such an id".to_owned()) }
+}
+
+fn draw(id: Option<&str>, json: bool) -> anyhow::Result<ExitCode> {
+    let (key, drawn) = key::draw(id)?;
     if json {
-        println!("{}", serde_json::to_string_pretty(made)?);
+        println!("{}", serde_json::json!({"id": drawn.id, "key": key, "drawn": drawn.to_string()}));
+        return Ok(ExitCode::SUCCESS);
+    }
+    println!("{key}");
+    let how = id.map_or_else(|| "create NAME --scope …".to_owned(), |id| format!("rotate {id}"));
+    eprintln!("This is shown once, and good for nothing yet. To make it known: pulsegate keys {how} --drawn {drawn}");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What was drawn elsewhere, or a key that is drawn here.
+fn drawn_or_new(drawn: Option<Drawn>, id: Option<&str>) -> anyhow::Result<(Option<String>, Drawn)> {
+    Ok(match drawn {
+        Some(drawn) => (None, drawn),
+        None => key::draw(id).map(|(key, drawn)| (Some(key), drawn))?,
+    })
+}
+
+/// A key as it was made known, with the key itself where it was drawn here.
+#[derive(Serialize)]
+struct Shown<'a> {
+    #[serde(flatten)]
+    made: &'a Made,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<String>,
+}
+
+fn show(shown: &Shown<'_>, json: bool) -> anyhow::Result<()> {
+    let Shown { made, key } = shown;
+    if json {
+        println!("{}", serde_json::to_string_pretty(shown)?);
         return Ok(());
     }
-    println!("{}", made.key);
     let end = made.expires_at.map_or_else(|| "for ever".to_owned(), |end| format!("until {}", minute(end)));
-    eprintln!("This is shown once. Its id is {}; it is good {end}, on every node in a few seconds.", made.id);
+    if let Some(key) = key {
+        println!("{key}");
+        eprint!("This is shown once. ");
+    }
+    eprintln!("Its id is {}; it is good {end}, on every node in a few seconds.", made.id);
     if let Some(until) = made.old_until {
         eprintln!("The secret before it is good until {}.", minute(until));
     }

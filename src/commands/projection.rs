@@ -10,9 +10,10 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use clap::Subcommand;
 use pulsegate_domain::event::Change;
+use pulsegate_privacy::Forgotten;
 use pulsegate_projections::catalog_view::CatalogView;
 use pulsegate_projections::registry::{self, Dependencies, Registered};
-use pulsegate_projections::{builds, status, switch, verify};
+use pulsegate_projections::{builds, forget, status, switch, verify};
 use sqlx::PgPool;
 
 use super::{audit, serve};
@@ -175,6 +176,9 @@ pub(super) async fn dependencies(config: &Config) -> anyhow::Result<Dependencies
              (`pulsegate up` makes them)"
         );
     }
-    let (kafka, topics) = (config.kafka.clone(), config.topics.clone());
-    Ok(Dependencies::new(serve::pool(config)?, kafka, topics, Arc::new(catalog)))
+    let (pool, kafka, topics) = (serve::pool(config)?, config.kafka.clone(), config.topics.clone());
+    let known = catalog.read(|catalog| catalog.forgotten().clone());
+    forget::restore(&known, &pool).await.context("failed to bring who was forgotten into the database")?;
+    let forgotten = Forgotten::new(config.privacy_key.clone());
+    Ok(Dependencies { forgotten, ..Dependencies::new(pool, kafka, topics, Arc::new(catalog)) })
 }

@@ -5,6 +5,7 @@
 //! group, exit 0 within the grace.
 
 mod checks;
+mod forgotten;
 
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,15 +16,17 @@ use anyhow::Context as _;
 use futures_util::FutureExt as _;
 use pulsegate_api::playback::{Playback, PlaybackSettings};
 use pulsegate_api::{ApiSettings, ApiState, Cluster, Reads};
+use pulsegate_privacy::{AccountKeys, Forgotten};
 use pulsegate_projections::catalog_view::CatalogView;
 use pulsegate_projections::cluster::Group;
 use pulsegate_projections::hot_view::{HotView, Snapshot};
 use pulsegate_projections::reader::ReaderSettings;
 use pulsegate_projections::registry::{self, Dependencies, Registered};
-use pulsegate_projections::{active_sessions, builds, clickstream};
+use pulsegate_projections::{active_sessions, builds, clickstream, licensing};
 use pulsegate_service::admin::Readiness;
 use pulsegate_service::measures::Measured;
 use pulsegate_service::process::{Process, supervise};
+use pulsegate_service::variables;
 use pulsegate_write_side::{EventLog, LogSettings, TopicsError, ensure_topics};
 use sqlx::PgPool;
 use tokio::net::TcpListener;
@@ -68,6 +71,10 @@ fn tell_what_is_in_force(config: &Config, role: &'static str) {
     };
     let (set, default) = (of("environment"), of("default"));
     tracing::info!(role, version = env!("CARGO_PKG_VERSION"), set, default, "starting");
+    // What it was meant to say isn't in force.
+    for variable in config.unread(&variables::of_environment()) {
+        tracing::warn!(variable, "nothing reads this variable: is it misspelt?");
+    }
 }
 
 /// A pool that connects when it is first asked.
@@ -105,6 +112,10 @@ pub(crate) async fn run(config: Config, roles: Roles) -> anyhow::Result<ExitCode
         let bound = TcpListener::bind(config.listen).await;
         listener = Some(bound.with_context(|| format!("failed to listen on PULSEGATE_LISTEN={}", config.listen))?);
     }
+    // Who runs everything in one process has nobody else who would.
+    if role == "up" {
+        migrate(&config).await?;
+    }
     let shutdown = process.shutdown().clone();
     let served = process.until_stopped(serve(&config, &health, listener, projections, shutdown)).await;
     match served {
@@ -114,6 +125,18 @@ pub(crate) async fn run(config: Config, roles: Roles) -> anyhow::Result<ExitCode
         }
         served => served.map(|()| ExitCode::SUCCESS),
     }
+}
+
+/// Brings the database up to date. One that is away is no reason not to start: heartbeats and checks don't need it.
+async fn migrate(config: &Config) -> anyhow::Result<()> {
+    match tokio::time::timeout(START_WAIT, pulsegate_projections::migrate(&pool(config)?)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => {
+            tracing::warn!(%error, "the database could not be migrated; `pulsegate migrate` does so later");
+        }
+        Err(_) => tracing::warn!("the database did not answer; `pulsegate migrate` migrates it later"),
+    }
+    Ok(())
 }
 
 /// The projections of these names; all of them where none is named; none where the role isn't wanted.
@@ -178,6 +201,10 @@ async fn serve(
     if !catalog.caught_up(START_WAIT).await {
         tracing::warn!("Kafka is away: going on with the read model; answers are provisional");
     }
+    if !projections.is_empty() {
+        forgotten::begin(&catalog, &pool, &shutdown).await;
+    }
+    let forgotten = Forgotten::new(config.privacy_key.clone());
 
     let mut tasks = JoinSet::new();
     let measured = Measured::new(config, pool.clone(), Arc::clone(&health.projections));
@@ -185,6 +212,7 @@ async fn serve(
     for projection in projections {
         let dependencies = Dependencies {
             health: Arc::clone(&health.projections),
+            forgotten: forgotten.clone(),
             ..Dependencies::new(pool.clone(), config.kafka.clone(), config.topics.clone(), Arc::new(catalog.clone()))
         };
         tasks.spawn(builds::follow(projection, dependencies, shutdown.clone()));
@@ -193,6 +221,9 @@ async fn serve(
         {
             let dropping = clickstream::keep_days_daily(pool.clone(), days, shutdown.clone());
             tasks.spawn(dropping.map(Ok));
+        }
+        if projection.name == licensing::REGISTERED.name {
+            tasks.spawn(licensing::keep_packed(pool.clone(), shutdown.clone()).map(Ok));
         }
     }
 
@@ -203,13 +234,15 @@ async fn serve(
         let log = EventLog::connect(&log_settings(config)).context("failed to connect to the log")?;
         let settings = PlaybackSettings { view_wait: config.view_wait, ..PlaybackSettings::default() };
         let playback = Playback::new(log.clone(), view.clone(), catalog.clone(), log_settings(config), settings)
-            .among(node, pool.clone());
+            .among(node, pool.clone())
+            .sealing(config.privacy_key.clone().map(|master| AccountKeys::new(master, pool.clone())));
         drop(health.playback.set(playback.clone()));
         tasks.spawn(playback.clone().keep_caps_laid(shutdown.clone()).map(Ok));
         let (callers, server_settings) = checks::begin(config, listener.local_addr()?, &pool, &mut tasks, &shutdown)?;
         let api_settings = ApiSettings {
             callers,
             cors_origins: config.cors_origins.clone(),
+            is_https: config.server.is_encrypted() || config.callers.come_by_https,
             mapping: Arc::clone(&config.signals_mapping),
             ..ApiSettings::default()
         };

@@ -42,7 +42,7 @@ impl TopicReader {
             .set("fetch.queue.backoff.ms", "5");
         let consumer = reader::consumer(&client)?;
         let metadata =
-            consumer.fetch_metadata(Some(&topic), BROKER_TIMEOUT).context("failed to reach Kafka for metadata")?;
+            reader::metadata(&consumer, Some(&topic), BROKER_TIMEOUT).context("failed to reach Kafka for metadata")?;
         let found = metadata.topics().iter().find(|known| known.name() == topic && known.error().is_none());
         let Some(found) = found else { bail!("there is no topic {topic}") };
         let mut ends = BTreeMap::new();

@@ -66,7 +66,7 @@ impl FromStr for Since {
 
 /// A length of time, up to a hundred years.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Length(pub(super) Duration);
+pub(crate) struct Length(pub(crate) Duration);
 
 impl FromStr for Length {
     type Err = &'static str;

@@ -11,6 +11,7 @@ use pulsegate_callers::sign_in::SignIn;
 use pulsegate_callers::token::{KeySet, KeySource, TokenSettings, Tokens};
 use pulsegate_service::variables::Reader;
 
+use super::sign_in::People;
 use super::{ClusterMode, sign_in};
 
 /// Shortest secret that nodes share.
@@ -20,6 +21,8 @@ const NODE_SECRET_LEN_MIN: usize = 16;
 const ACCOUNT_LIMIT: u64 = 100;
 const KEY_LIMIT: u64 = 20_000;
 const ADDRESS_LIMIT: u64 = 1_000;
+/// An office shares an address, and an attempt is two requests.
+const SIGN_IN_LIMIT: u64 = 5;
 const LIMIT_MAX: u64 = 1_000_000;
 
 /// Whether anybody may call.
@@ -53,7 +56,10 @@ pub(crate) struct CallersConfig {
     account_limit: u32,
     key_limit: u32,
     address_limit: u32,
+    sign_in_limit: u32,
     pub(crate) proxies: usize,
+    /// Whether people find the pages by https.
+    pub(crate) come_by_https: bool,
 }
 
 /// What checks callers, and what must be kept running for it.
@@ -66,7 +72,7 @@ pub(crate) struct Checks {
 impl CallersConfig {
     pub(super) fn read(reader: &mut Reader<'_>, cluster: ClusterMode) -> Self {
         let JwksPlace(keys) = reader.parsed("PULSEGATE_TOKENS_JWKS", "", JwksPlace(None));
-        let sign_in = sign_in::read(reader);
+        let People { sign_in, come_by_https } = sign_in::read(reader);
         let default = if keys.is_some() || sign_in.is_some() { "closed" } else { "open" };
         let access = reader.parsed("PULSEGATE_ACCESS", default, Access::Closed);
         let is_closed = access == Access::Closed;
@@ -97,8 +103,20 @@ impl CallersConfig {
         let account_limit = limit("PULSEGATE_LIMIT_ACCOUNT", ACCOUNT_LIMIT);
         let key_limit = limit("PULSEGATE_LIMIT_KEY", KEY_LIMIT);
         let address_limit = limit("PULSEGATE_LIMIT_ADDRESS", ADDRESS_LIMIT);
+        let sign_in_limit = limit("PULSEGATE_LIMIT_SIGN_IN", SIGN_IN_LIMIT);
         let proxies = usize::try_from(reader.within("PULSEGATE_PROXIES", 0, 0, 10)).unwrap_or_default();
-        Self { access, tokens, sign_in, node_secret, account_limit, key_limit, address_limit, proxies }
+        Self {
+            access,
+            tokens,
+            sign_in,
+            node_secret,
+            account_limit,
+            key_limit,
+            address_limit,
+            sign_in_limit,
+            proxies,
+            come_by_https,
+        }
     }
 
     /// What nodes show each other; `None` where nobody asks.
@@ -124,6 +142,7 @@ impl CallersConfig {
             account: Buckets::new(self.account_limit),
             key: Buckets::new(self.key_limit),
             address: Buckets::new(self.address_limit),
+            sign_in: Buckets::new(self.sign_in_limit),
         };
         Checks { callers: Callers::new(wall, limits, self.proxies), tokens, keys }
     }

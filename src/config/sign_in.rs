@@ -9,12 +9,25 @@ use pulsegate_service::variables::Reader;
 /// Shortest secret that seals sessions.
 const SECRET_LEN_MIN: usize = 32;
 
+/// How people come here.
+pub(super) struct People {
+    /// Signs them in, where a provider is set.
+    pub(super) sign_in: Option<SignIn>,
+    /// Whether they find the pages by https.
+    pub(super) come_by_https: bool,
+}
+
+pub(super) fn read(reader: &mut Reader<'_>) -> People {
+    let Address(public_url) = reader.parsed("PULSEGATE_PUBLIC_URL", "", Address(None));
+    let come_by_https = public_url.as_ref().is_some_and(|url| url.scheme() == "https");
+    People { sign_in: provider(reader, public_url), come_by_https }
+}
+
 /// Signs people in by the provider that is set, if one is.
-pub(super) fn read(reader: &mut Reader<'_>) -> Option<SignIn> {
+fn provider(reader: &mut Reader<'_>, public_url: Option<reqwest::Url>) -> Option<SignIn> {
     let Address(issuer) = reader.parsed("PULSEGATE_OIDC_ISSUER", "", Address(None));
     let client_id = reader.text("PULSEGATE_OIDC_CLIENT_ID", "");
     let client_secret = reader.text("PULSEGATE_OIDC_CLIENT_SECRET", "");
-    let Address(public_url) = reader.parsed("PULSEGATE_PUBLIC_URL", "", Address(None));
     let roles_claim = reader.text("PULSEGATE_OIDC_ROLES_CLAIM", "roles");
     let roles = reader.parsed("PULSEGATE_OIDC_ROLES", "", Roles::default());
     let minutes = reader.within("PULSEGATE_SESSION_MINUTES", 480, 5, 10_080);

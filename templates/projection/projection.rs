@@ -25,6 +25,8 @@ pub static REGISTERED: Registered = Registered {
     indexes: include_str!("projection_name/indexes.sql"),
     tables: &["counts"],
     compared: &[],
+    // Where a table names accounts: how one that is forgotten goes. See docs/privacy.md of pulsegate.
+    forget: None,
     run: |job| job.with(ProjectionName),
 };
 

@@ -83,6 +83,15 @@ async fn a_player_by_its_token_and_a_server_by_its_key_and_nobody_else() {
     let new = rotated["key"].as_str().expect("a key");
     until("the new secret to be good", || async { status(new, "/v1/live").await == 200 }).await;
     assert_eq!(status(&key, "/v1/live").await, 200, "both are good for a day");
+
+    let drawn: Value = serde_json::from_str(&deployment.run(&["keys", "draw", "--id", &id, "--json"])).expect("JSON");
+    let (elsewhere, told) =
+        (drawn["key"].as_str().expect("a key"), drawn["drawn"].as_str().expect("what may be known"));
+    assert_eq!(status(elsewhere, "/v1/live").await, 401, "nobody has made it known");
+    let said = deployment.run(&["keys", "rotate", &id, "--drawn", told]);
+    assert_eq!(said, "", "what was drawn elsewhere is not shown");
+    until("the drawn secret to be good", || async { status(elsewhere, "/v1/live").await == 200 }).await;
+
     deployment.run(&["keys", "revoke", &id]);
     until("the key to be good no more", || async { status(new, "/v1/live").await == 401 }).await;
     assert_eq!(status(&key, "/v1/live").await, 401);

@@ -51,7 +51,10 @@ async fn a_question_means_the_same_over_http_on_the_command_line_and_saved() {
     assert!(table.contains("\r\n1,open,20,,1000,1000,\r\n2,play,5,,250,250,"), "{table}");
     assert!(report(&asked).contains("of 30 events, all of them"));
     let breakdown = report(&["breakdown", r#"$."a \"b\"""#, "--top", "1", "--csv", "--period", "2d"]);
-    assert!(breakdown.starts_with("of,value,events,error,people\r\nvalue,0,2,,1\r\nother,,28,,19\r\n"), "{breakdown}");
+    assert!(
+        breakdown.starts_with("of,value,events,error,people,people_error\r\nvalue,0,2,,1,\r\nother,,28,,19,\r\n"),
+        "{breakdown}"
+    );
     let lines = report(&["events", "--name", "play", "--limit", "3"]);
     assert_eq!(
         lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["name"].clone()).collect::<Vec<_>>(),

@@ -1,27 +1,31 @@
 //! A deployment of its own for a test: a topic prefix, a database, and any number of nodes.
 
-use std::net::TcpListener;
+use std::collections::BTreeSet;
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::{self, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use sqlx::{Connection as _, Executor as _};
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use uuid::Uuid;
 
 /// How long anything may take that should happen soon: machines are slow and shared.
 pub(crate) const SOON: Duration = Duration::from_mins(4);
 
-/// One heavy test at a time: each runs processes of its own on the same few cores.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
+/// Two deployments at a time: each has processes of its own on the same few cores, and mostly waits for leases to end.
+static ROOM: Semaphore = Semaphore::const_new(2);
 
 pub(crate) struct Deployment {
     pub(crate) kafka: String,
     pub(crate) database_url: String,
     pub(crate) prefix: String,
     pub(crate) ack_timeout_ms: u64,
-    _turn: MutexGuard<'static, ()>,
+    /// What each process of it is told beside.
+    settings: Vec<(String, String)>,
+    _room: SemaphorePermit<'static>,
 }
 
 pub(crate) struct Node {
@@ -53,17 +57,24 @@ impl Deployment {
 
     /// A deployment over given services; `database` is any database of the server.
     pub(crate) async fn over(kafka: String, database: &str) -> Self {
-        let turn = ONE_AT_A_TIME.lock().await;
+        Self::over_with(kafka, database, &[]).await
+    }
+
+    /// The same with more settings for each process of it.
+    pub(crate) async fn over_with(kafka: String, database: &str, settings: &[(&str, &str)]) -> Self {
+        let room = ROOM.acquire().await.expect("never closed");
         let name = format!("pulsegate_test_{}", Uuid::now_v7().simple());
         let mut admin = sqlx::PgConnection::connect(database).await.expect("PostgreSQL: is `make services` up?");
         admin.execute(sqlx::AssertSqlSafe(format!("create database {name}"))).await.expect("a database of its own");
-        let (server, _) = database.rsplit_once('/').expect("a database URL ends in a name");
+        let (path, parameters) = database.find('?').map_or((database, ""), |at| database.split_at(at));
+        let (server, _) = path.rsplit_once('/').expect("a database URL's path is a name");
         let deployment = Self {
             kafka,
-            database_url: format!("{server}/{name}"),
+            database_url: format!("{server}/{name}{parameters}"),
             prefix: format!("{name}."),
             ack_timeout_ms: 30_000,
-            _turn: turn,
+            settings: settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+            _room: room,
         };
         deployment.run(&["migrate"]);
         deployment
@@ -80,7 +91,8 @@ impl Deployment {
             // A slow machine is no reason for provisional answers or refusals: those have tests of their own.
             .env("PULSEGATE_VIEW_WAIT_MS", "10000")
             .env("PULSEGATE_ACK_TIMEOUT_MS", self.ack_timeout_ms.to_string())
-            .env("PULSEGATE_LOG", env("PULSEGATE_LOG", "warn"));
+            .env("PULSEGATE_LOG", env("PULSEGATE_LOG", "warn"))
+            .envs(self.settings.iter().map(|(name, value)| (name, value)));
         command
     }
 
@@ -115,7 +127,12 @@ impl Deployment {
 
     /// Starts a node with more settings, and waits until it is ready.
     pub(crate) async fn node_with(&self, settings: &[(&str, &str)]) -> Node {
-        let node = self.node_set("up", settings);
+        self.role_with("up", settings).await
+    }
+
+    /// The same of a role.
+    pub(crate) async fn role_with(&self, role: &str, settings: &[(&str, &str)]) -> Node {
+        let node = Self::node_by(self.command(&[role]).envs(settings.iter().copied()));
         node.ready().await;
         node
     }
@@ -135,11 +152,8 @@ impl Deployment {
         Self::node_by(&mut self.command(&[role]))
     }
 
-    fn node_set(&self, role: &str, settings: &[(&str, &str)]) -> Node {
-        Self::node_by(self.command(&[role]).envs(settings.iter().copied()))
-    }
-
-    fn node_by(command: &mut Command) -> Node {
+    /// Starts a node by a command that was prepared.
+    pub(crate) fn node_by(command: &mut Command) -> Node {
         let given = command.get_envs().find(|(name, _)| *name == "PULSEGATE_LISTEN").and_then(|(_, value)| value);
         let given = given.and_then(std::ffi::OsStr::to_str).map(str::to_owned);
         let (listen, admin) = (given.unwrap_or_else(free_address), free_address());
@@ -154,9 +168,17 @@ impl Deployment {
     }
 }
 
+/// An address that was free a moment ago and that nobody else here was given.
 pub(crate) fn free_address() -> String {
-    // Free a moment ago is good enough: a clash fails the start, loudly.
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").to_string()
+    static GIVEN: sync::Mutex<BTreeSet<SocketAddr>> = sync::Mutex::new(BTreeSet::new());
+
+    loop {
+        let listener = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+        let address = listener.expect("a free port");
+        if GIVEN.lock().unwrap_or_else(PoisonError::into_inner).insert(address) {
+            return address.to_string();
+        }
+    }
 }
 
 /// The repository's root.

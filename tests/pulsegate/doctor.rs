@@ -10,10 +10,10 @@ use uuid::Uuid;
 use crate::deployment::{Deployment, until};
 
 /// What the doctor found, and whether it calls it sound; its exit code must agree.
-struct Seen(Value);
+pub(crate) struct Seen(Value);
 
 impl Seen {
-    fn of(deployment: &Deployment, settings: &[(&str, &str)]) -> Self {
+    pub(crate) fn of(deployment: &Deployment, settings: &[(&str, &str)]) -> Self {
         let output = deployment
             .command(&["doctor", "--json"])
             .env("PULSEGATE_LOG", "off")
@@ -25,7 +25,7 @@ impl Seen {
         seen
     }
 
-    fn is_sound(&self) -> bool {
+    pub(crate) fn is_sound(&self) -> bool {
         self.0["sound"].as_bool().expect("a word on it")
     }
 
@@ -43,7 +43,7 @@ impl Seen {
     }
 
     /// Asserts that exactly one thing is wrong with `check`, and that it says all of `words`.
-    fn assert_wrong(&self, check: &str, words: &[&str]) {
+    pub(crate) fn assert_wrong(&self, check: &str, words: &[&str]) {
         let wrong = self.wrong();
         let of_check: Vec<_> = wrong.iter().filter(|line| line.starts_with(check)).collect();
         let [line] = of_check[..] else { panic!("of {check}: {wrong:#?}") };
@@ -104,7 +104,7 @@ async fn the_doctor_finds_what_was_broken_on_purpose() {
     database
         .execute(
             "update pulsegate.projection_offsets set next_offset = 1000000
-             where build = 'licensing_v3' and topic = 'playback' and partition = 1",
+             where build = 'licensing_v4' and topic = 'playback' and partition = 1",
         )
         .await
         .expect("an offset");
@@ -118,14 +118,14 @@ async fn the_doctor_finds_what_was_broken_on_purpose() {
     database
         .execute(
             "insert into pulsegate.dead_letters (build, topic, partition, log_offset, error, kind)
-             values ('licensing_v3', 'playback', 0, 0, 'no such policy', 'parked')",
+             values ('licensing_v4', 'playback', 0, 0, 'no such policy', 'parked')",
         )
         .await
         .expect("a dead letter");
     let broken = Seen::of(&deployment, &[]);
-    broken.assert_wrong("offsets", &["licensing_v3 playback/1", "folded up to 1000000", "another log"]);
+    broken.assert_wrong("offsets", &["licensing_v4 playback/1", "folded up to 1000000", "another log"]);
     broken.assert_wrong("group", &["active_sessions_v1", "nobody folds it"]);
-    broken.assert_wrong("dead letters", &["licensing_v3", "parked: 1"]);
+    broken.assert_wrong("dead letters", &["licensing_v4", "parked: 1"]);
 
     // A schema that is behind: what stands on it isn't looked at.
     let last = sqlx::query_scalar::<_, i64>(

@@ -1,4 +1,4 @@
-//! A proxy that cuts and slows what goes through it.
+//! A proxy that cuts, slows and mutes what goes through it.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,6 +18,8 @@ pub(crate) struct Proxy {
     delay_ms: Arc<AtomicU64>,
     /// Whether connections are cut, and none is let through.
     cut: watch::Sender<bool>,
+    /// Whether what the server says is held back.
+    muted: watch::Sender<bool>,
 }
 
 impl Proxy {
@@ -25,7 +27,8 @@ impl Proxy {
     pub(crate) async fn to(target: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let port = listener.local_addr().expect("an address").port();
-        let proxy = Self { port, delay_ms: Arc::default(), cut: watch::Sender::new(false) };
+        let proxy =
+            Self { port, delay_ms: Arc::default(), cut: watch::Sender::new(false), muted: watch::Sender::new(false) };
         tokio::spawn(proxy.clone().serve(listener, SocketAddr::from(([127, 0, 0, 1], target))));
         proxy
     }
@@ -36,13 +39,14 @@ impl Proxy {
             if *cut.borrow() {
                 continue;
             }
-            let delay_ms = Arc::clone(&self.delay_ms);
+            let (delay_ms, muted, never) =
+                (Arc::clone(&self.delay_ms), self.muted.subscribe(), watch::Sender::new(false));
             tokio::spawn(async move {
                 let Ok(server) = TcpStream::connect(target).await else { return };
                 let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
                 tokio::select! {
-                    () = copy(from_client, to_server, &delay_ms) => {}
-                    () = copy(from_server, to_client, &delay_ms) => {}
+                    () = copy(from_client, to_server, &delay_ms, never.subscribe()) => {}
+                    () = copy(from_server, to_client, &delay_ms, muted) => {}
                     _ = cut.wait_for(|cut| *cut) => {}
                 }
             });
@@ -59,15 +63,21 @@ impl Proxy {
         self.delay_ms.store(u64::try_from(delay.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
+    /// Holds back what the server says, and lets it hear everything.
+    pub(crate) fn mute(&self) {
+        self.muted.send_replace(true);
+    }
+
     /// Lets everything through at once again.
     pub(crate) fn mend(&self) {
         self.slow(Duration::ZERO);
+        self.muted.send_replace(false);
         self.cut.send_replace(false);
     }
 }
 
 /// Until one of both closes.
-async fn copy(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, delay_ms: &AtomicU64) {
+async fn copy(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, delay_ms: &AtomicU64, mut muted: watch::Receiver<bool>) {
     let mut piece = vec![0; 64 << 10];
     loop {
         let Ok(length @ 1..) = from.read(&mut piece).await else { return };
@@ -75,7 +85,8 @@ async fn copy(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, delay_ms: &Atomic
         if !delay.is_zero() {
             tokio::time::sleep(delay).await;
         }
-        if to.write_all(&piece[..length]).await.is_err() {
+        let is_gone = muted.wait_for(|muted| !muted).await.is_err();
+        if is_gone || to.write_all(&piece[..length]).await.is_err() {
             return;
         }
     }

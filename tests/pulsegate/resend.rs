@@ -72,6 +72,15 @@ async fn what_was_refused_is_sent_in_again_once_and_says_how_old_it_is() {
     let bad = heartbeat("told-by-the-node", 17);
     let answer = node.post("/v1/heartbeats", &json!({"heartbeats": [bad]})).await;
     assert_eq!(answer.body["rejected"][0]["code"], "invalid", "{answer:?}");
+    // Well-formed, and wrong by what its account has done, or by its age.
+    let mut old = heartbeat("too-old", 1);
+    old["session_id"] = json!("01900000-0000-7000-8000-000000000001");
+    let answer = node.post("/v1/heartbeats", &json!({"heartbeats": [heartbeat("good", 1), old]})).await;
+    assert_eq!(answer.body["rejected"][0]["code"], "session-too-old", "{answer:?}");
+    let seen = json!({"account_id": "too-old", "session_id": old["session_id"], "device_id": "d", "title_id": "t",
+                      "kind": "manifest"});
+    let answer = node.post("/v1/signals", &json!({"signals": [seen]})).await;
+    assert_eq!(answer.body["verdicts"][0]["error"]["code"], "session-too-old", "{answer:?}");
     append(
         &deployment,
         vec![
@@ -84,9 +93,12 @@ async fn what_was_refused_is_sent_in_again_once_and_says_how_old_it_is() {
     )
     .await;
     crate::deployment::until("the node to keep what it refused", || async {
-        read_log(&deployment, "rejected").len() == 6
+        read_log(&deployment, "rejected").len() == 8
     })
     .await;
+    let kept = deployment.run(&["events", "tail", "rejected", "--from-beginning", "--until-end", "--json"]);
+    let too_old: Vec<_> = kept.lines().filter(|line| line.contains("session-too-old")).collect();
+    assert!(too_old.len() == 2 && too_old.iter().all(|line| line.contains("01900000-0000")), "{too_old:#?}");
 
     let counted = |report: &Value| ["matching", "sent", "refused", "known"].map(|name| report[name].as_u64().unwrap());
     let dry = resend(&deployment, &["--dry-run"]);

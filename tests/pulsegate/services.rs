@@ -9,6 +9,11 @@ use tempfile::TempDir;
 
 use crate::deployment::{Deployment, root};
 
+/// Where certificates with their keys are, of which each is its own authority; `one` is what encrypted services show.
+pub(crate) fn certificates() -> PathBuf {
+    root().join("api/tests/tls")
+}
+
 /// Real processes, on ports of their own.
 pub(crate) struct Services {
     dir: TempDir,
@@ -17,15 +22,27 @@ pub(crate) struct Services {
     /// The port that the broker names to its clients.
     advertised_port: u16,
     pub(crate) postgres_port: u16,
+    /// Whether they speak encrypted, and with who has the password, alone.
+    are_encrypted: bool,
 }
 
 impl Services {
     /// Starts both.
     pub(crate) fn start() -> Self {
-        let services = Self::unstarted();
-        services.ctl("kafka", "start");
-        services.ctl("postgres", "start");
-        services
+        Self::unstarted().started()
+    }
+
+    /// Starts both so that they speak encrypted, and with who has the password, alone.
+    pub(crate) fn encrypted() -> Self {
+        let mut services = Self::unstarted();
+        services.are_encrypted = true;
+        services.started()
+    }
+
+    fn started(self) -> Self {
+        self.ctl("kafka", "start");
+        self.ctl("postgres", "start");
+        self
     }
 
     /// Neither runs yet.
@@ -43,6 +60,7 @@ impl Services {
             controller_port: port(1),
             advertised_port: port(0),
             postgres_port: port(2),
+            are_encrypted: false,
         }
     }
 
@@ -58,8 +76,10 @@ impl Services {
     }
 
     fn try_ctl(&self, service: &str, action: &str, complaints: Stdio) -> ExitStatus {
+        let certificate = if self.are_encrypted { certificates().join("one") } else { PathBuf::new() };
         Command::new(root().join("ops/services/ctl"))
             .args([service, action])
+            .env("PULSEGATE_SERVICES_TLS", certificate)
             .env("PULSEGATE_RUN_DIR", self.dir.path())
             // The jars that `make services` fetched serve this broker as well.
             .env("PULSEGATE_KAFKA_PORT", self.kafka_port.to_string())
@@ -85,7 +105,19 @@ impl Services {
     /// The same by way of other ports.
     pub(crate) async fn deployment_by(&self, kafka_port: u16, postgres_port: u16) -> Deployment {
         let database = format!("postgres://pulsegate:pulsegate@127.0.0.1:{postgres_port}/pulsegate");
-        Deployment::over(format!("127.0.0.1:{kafka_port}"), &database).await
+        let kafka = format!("127.0.0.1:{kafka_port}");
+        if !self.are_encrypted {
+            return Deployment::over(kafka, &database).await;
+        }
+        let authority = certificates().join("one.crt").display().to_string();
+        let settings = [
+            ("PULSEGATE_KAFKA_SECURITY_PROTOCOL", "sasl_ssl"),
+            ("PULSEGATE_KAFKA_USERNAME", "pulsegate"),
+            ("PULSEGATE_KAFKA_PASSWORD", "pulsegate"),
+            ("PULSEGATE_KAFKA_CA", &authority),
+        ];
+        let database = format!("{database}?sslmode=verify-full&sslrootcert={authority}");
+        Deployment::over_with(kafka, &database, &settings).await
     }
 }
 
@@ -94,6 +126,10 @@ impl Drop for Services {
         for service in ["kafka", "postgres"] {
             // Only what this test started, by its own pid files; gone already is as good.
             self.try_ctl(service, "kill", Stdio::null());
+        }
+        if std::thread::panicking() {
+            self.dir.disable_cleanup(true);
+            eprintln!("what they wrote is kept in {}", self.dir.path().display());
         }
     }
 }

@@ -17,7 +17,7 @@ use pulsegate_write_side::{EventLog, LogSettings};
 use crate::deployment::{Deployment, root, until};
 
 /// What a checkout needs to be one, and to be compiled.
-const CHECKOUT: [&str; 13] = [
+const CHECKOUT: [&str; 16] = [
     "Cargo.toml",
     "Cargo.lock",
     "rust-toolchain.toml",
@@ -25,11 +25,14 @@ const CHECKOUT: [&str; 13] = [
     "clippy.toml",
     "domain",
     "access",
+    "traces",
     "callers",
+    "privacy",
     "write-side",
     "projections",
     "service",
     "api",
+    "fuzz",
     "migrations",
 ];
 /// What the root package is, so that the workspace is whole.

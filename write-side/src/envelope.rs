@@ -59,10 +59,12 @@ pub fn playback(event: &PlaybackEvent, origin: &Origin<'_>) -> Record {
 /// else the key. An event of neither has no key.
 #[must_use]
 pub fn clickstream(event: &ClickstreamEvent, origin: &Origin<'_>) -> Record {
-    let ClickstreamEvent::Recorded(recorded) = event;
-    let account = recorded.account_id.as_ref().map(AccountId::as_str);
-    let key = account.or_else(|| recorded.anonymous_id.as_ref().map(AnonymousId::as_str));
-    let session = recorded.session_id.map(|id| id.to_string());
+    let (account, visitor, session) = match event {
+        ClickstreamEvent::Recorded(click) => (click.account_id.as_ref(), click.anonymous_id.as_ref(), click.session_id),
+        ClickstreamEvent::Sealed(click) => (Some(&click.account_id), click.anonymous_id.as_ref(), click.session_id),
+    };
+    let key = account.map(AccountId::as_str).or_else(|| visitor.map(AnonymousId::as_str));
+    let session = session.map(|id| id.to_string());
     let subject = session.as_deref().or(key).unwrap_or_default();
     let mut record = record(Topic::Clickstream, key.unwrap_or_default(), subject, origin, event);
     if key.is_none() {

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde::de::{self, DeserializeOwned, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::problems::{BodyError, FieldProblem};
+use crate::problems::{BodyError, FieldProblem, bounded};
 
 pub(crate) mod field;
 pub(crate) mod wire;
@@ -229,7 +229,7 @@ pub(crate) fn read_body<'a, T>(
     let value = Reader::open(text, "", &mut problems).and_then(|mut reader| read(&mut reader));
     match value {
         Some(value) if problems.is_empty() => Ok(value),
-        _ => Err(BodyError::Invalid(problems)),
+        _ => Err(BodyError::Invalid(bounded(problems))),
     }
 }
 

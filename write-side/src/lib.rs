@@ -9,6 +9,7 @@
 
 pub mod adapter;
 pub mod envelope;
+pub mod history;
 mod json;
 pub mod log;
 pub mod problems;
@@ -20,6 +21,7 @@ pub mod resend;
 pub mod settings;
 pub mod stamp;
 pub mod store;
+pub mod table;
 pub mod topics;
 
 pub use log::{ConnectError, EventLog};

@@ -5,6 +5,7 @@ mod meters;
 mod producer;
 mod reply;
 mod slot;
+mod traced;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -92,19 +93,23 @@ impl EventLog {
     /// Appends a record and waits for the broker to say where it stands.
     ///
     /// Once this has been polled the record is on its way, also if the caller stops waiting.
-    pub async fn append(&self, record: Record) -> Result<Appended, AppendError> {
+    pub async fn append(&self, mut record: Record) -> Result<Appended, AppendError> {
+        let span = traced::begin(&mut record);
         let weight = self.inner.enter(&record)?;
         let (sender, answer) = oneshot::channel();
         let since = Instant::now();
         let lane = self.inner.lane_of(&record);
         let ticket = Ticket { lane, weight, since, reply: Reply::One(sender) };
         self.inner.admit(lane, [Pending { record, ticket }]);
-        // librdkafka looks for timeouts once a second and a record may have waited in its lane, so its own
-        // report can come late.
-        match tokio::time::timeout_at((since + self.inner.ack_timeout).into(), answer).await {
+        // A producer is given up a moment after its records are overdue, so its own report comes late.
+        let outcome = match tokio::time::timeout_at((since + self.inner.ack_timeout).into(), answer).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) | Err(_) => Err(AppendError::NotAcknowledged),
+        };
+        if let Some(span) = span {
+            traced::end(span, &outcome);
         }
+        outcome
     }
 
     /// Appends records together; each has its own answer, in the order given. Those of one key keep
@@ -129,11 +134,17 @@ impl EventLog {
         mut settled: impl FnMut(&[usize], Vec<Result<Appended, AppendError>>),
     ) {
         let since = Instant::now();
+        // Ends with the last of them.
+        let span = traced::begin_all(records.len());
         let mut parts: BTreeMap<usize, Part> = BTreeMap::new();
-        for (index, record) in records.into_iter().enumerate() {
+        for (index, mut record) in records.into_iter().enumerate() {
             match self.inner.enter(&record) {
                 Ok(weight) => {
                     let part = parts.entry(self.inner.lane_of(&record)).or_default();
+                    // One of each partition is enough to be followed.
+                    if let Some(span) = span.as_ref().filter(|_| part.records.is_empty()) {
+                        traced::mark(&mut record, span);
+                    }
                     part.indices.push(index);
                     part.records.push((weight, record));
                 }
@@ -174,7 +185,8 @@ impl EventLog {
         tokio::time::timeout(patience, emptied).await.is_ok()
     }
 
-    /// How many producers were given up after a fatal error and followed by another.
+    /// How many producers were given up, after a fatal error or for a record that was not acknowledged in time, and
+    /// followed by another.
     #[must_use]
     pub fn renewals(&self) -> u64 {
         self.inner.slot.renewals()
@@ -252,6 +264,9 @@ impl Inner {
     fn drive(&self, lane: usize, mut batch: Vec<Pending>) {
         loop {
             let (generation, now) = (self.slot.current(), Instant::now());
+            if let Some(generation) = &generation {
+                self.lanes[lane].sent_by(generation.number, now);
+            }
             // A batch never changes producers: a record of it that the old one has in flight could be
             // overtaken by one that the new one sends.
             let failed =
@@ -284,7 +299,23 @@ impl Inner {
         })
     }
 
-    /// A producer had a fatal error: the next batch of each lane goes to its successor.
+    /// A producer that has had a record for longer than anybody waits for it is followed by another.
+    fn renew_if_overdue(&self, generation: u64) {
+        let Some(limit) = Instant::now().checked_sub(self.ack_timeout) else { return };
+        if let Some(lane) = self.lanes.iter().position(|lane| lane.is_overdue(generation, limit)) {
+            let Address { name, partition, .. } = &self.addresses[lane];
+            tracing::warn!(
+                generation,
+                topic = %name,
+                partition,
+                waited_ms = self.ack_timeout.as_millis(),
+                "a record was not acknowledged in time; the log's producer is followed by another"
+            );
+            self.renew(generation);
+        }
+    }
+
+    /// A producer is given up: the next batch of each lane goes to its successor.
     fn renew(&self, generation: u64) {
         if self.slot.renew(generation) {
             self.meters.renewed();

@@ -5,6 +5,9 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+/// Most mistakes of one body that are told: whoever makes more makes them by machine.
+pub const PROBLEMS_TOLD_MAX: usize = 100;
+
 /// One thing that is wrong, with its place.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FieldProblem {
@@ -35,6 +38,16 @@ impl fmt::Display for FieldProblem {
 #[must_use]
 pub fn in_one_line(problems: &[FieldProblem]) -> String {
     problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+/// The first of them, and how many more there are.
+pub(crate) fn bounded(mut problems: Vec<FieldProblem>) -> Vec<FieldProblem> {
+    let more = problems.len().saturating_sub(PROBLEMS_TOLD_MAX);
+    if more > 0 {
+        problems.truncate(PROBLEMS_TOLD_MAX);
+        problems.push(FieldProblem::new("", format!("has at least {more} mistakes more")));
+    }
+    problems
 }
 
 /// Why a body is refused.

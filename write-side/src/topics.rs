@@ -21,11 +21,14 @@ use crate::settings::LogSettings;
 /// What a difference in the number of partitions is called.
 const PARTITIONS: &str = "partitions";
 /// What makes a topic a log: nothing is ever deleted or compacted, and time is the broker's.
-const SETTINGS: [(&str, &str); 3] =
+pub(crate) const SETTINGS: [(&str, &str); 3] =
     [("retention.ms", "-1"), ("cleanup.policy", "delete"), ("message.timestamp.type", "LogAppendTime")];
+/// The same while history is brought in: its records keep their own time.
+pub(crate) const SETTINGS_OF_HISTORY: [(&str, &str); 3] =
+    [("retention.ms", "-1"), ("cleanup.policy", "delete"), ("message.timestamp.type", "CreateTime")];
 
 /// How long one request to the broker may take.
-const REQUEST: Duration = Duration::from_secs(10);
+pub(crate) const REQUEST: Duration = Duration::from_secs(10);
 /// How long a topic that was just made may take to be seen.
 const APPEAR: Duration = Duration::from_secs(30);
 /// Between two looks for it.
@@ -83,7 +86,7 @@ pub struct Inspection {
     pub differences: Vec<Difference>,
 }
 
-type Admin = AdminClient<DefaultClientContext>;
+pub(crate) type Admin = AdminClient<DefaultClientContext>;
 
 /// Makes each topic that is missing and checks each that is there. Any number of nodes may do so at once.
 ///
@@ -98,7 +101,7 @@ pub async fn ensure_topics(settings: &LogSettings) -> Result<(), TopicsError> {
     let present = partitions(&admin).await?;
     let missing: Vec<_> = wanted.iter().filter(|(name, _)| !present.contains_key(name)).collect();
     if !missing.is_empty() {
-        make(&admin, &missing, settings.replication).await?;
+        make(&admin, &missing, settings.replication, &SETTINGS).await?;
     }
     let present = once_seen(&admin, &wanted).await?;
     let mut differences = partitions_that_differ(&present, &wanted);
@@ -179,18 +182,23 @@ fn counted(metadata: &Metadata) -> HashMap<String, i32> {
 
 /// Every topic of the cluster with its partitions. Asked for by name, a missing topic could come into
 /// being with the broker's defaults.
-async fn partitions(admin: &Arc<Admin>) -> Result<HashMap<String, i32>, TopicsError> {
+pub(crate) async fn partitions(admin: &Arc<Admin>) -> Result<HashMap<String, i32>, TopicsError> {
     let admin = Arc::clone(admin);
     let metadata = tokio::task::spawn_blocking(move || admin.inner().fetch_metadata(None, REQUEST)).await;
     Ok(counted(&metadata.map_err(|_| KafkaError::Canceled)??))
 }
 
-async fn make(admin: &Admin, missing: &[&(String, i32)], replication: i32) -> Result<(), TopicsError> {
+pub(crate) async fn make(
+    admin: &Admin,
+    missing: &[&(String, i32)],
+    replication: i32,
+    settings: &[(&'static str, &'static str)],
+) -> Result<(), TopicsError> {
     let topics: Vec<_> = missing
         .iter()
         .map(|(name, partitions)| {
             let topic = NewTopic::new(name, *partitions, TopicReplication::Fixed(replication));
-            SETTINGS.iter().fold(topic, |topic, (key, value)| topic.set(key, value))
+            settings.iter().fold(topic, |topic, (key, value)| topic.set(key, value))
         })
         .collect();
     let options = AdminOptions::new().request_timeout(Some(REQUEST)).operation_timeout(Some(REQUEST));
@@ -207,7 +215,10 @@ async fn make(admin: &Admin, missing: &[&(String, i32)], replication: i32) -> Re
 }
 
 /// Waits until every topic is seen: metadata of a new one take a moment to reach the broker that is asked.
-async fn once_seen(admin: &Arc<Admin>, wanted: &[(String, i32)]) -> Result<HashMap<String, i32>, TopicsError> {
+pub(crate) async fn once_seen(
+    admin: &Arc<Admin>,
+    wanted: &[(String, i32)],
+) -> Result<HashMap<String, i32>, TopicsError> {
     let deadline = Instant::now() + APPEAR;
     loop {
         let present = partitions(admin).await?;

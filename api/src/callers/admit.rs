@@ -51,6 +51,12 @@ enum Shown {
 }
 
 impl Callers {
+    /// Whether another node passed a request on: behind a wall it shows the nodes' secret.
+    pub(crate) fn is_neighbour(&self, headers: &HeaderMap) -> bool {
+        let knows = |wall: &Wall| headers.get(NODE).is_some_and(|shown| wall.is_node_secret(shown.as_bytes()));
+        headers.contains_key(HOP) && self.inner.wall.as_ref().is_none_or(knows)
+    }
+
     async fn admit(&self, api: &ApiState, request: &mut Request) -> Result<Caller, Problem> {
         let Some(wall) = &self.inner.wall else {
             self.limit_address(request)?;
@@ -110,6 +116,12 @@ impl Callers {
             Ok(()) => unauthenticated(detail),
             Err(problem) => problem,
         }
+    }
+
+    /// Whoever tries to sign in again and again is held up: each attempt asks the provider something.
+    pub(crate) fn limit_sign_in(&self, request: &Request) -> Result<(), Problem> {
+        let Some(buckets) = &self.inner.limits.sign_in else { return Ok(()) };
+        take(Some(buckets), bucket_of(self.address(request)))
     }
 
     fn limit_address(&self, request: &Request) -> Result<(), Problem> {

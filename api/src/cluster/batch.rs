@@ -17,6 +17,7 @@ use super::{Cluster, Owned};
 use crate::answer::{SignalAnswer, SignalPassedOn, SignalsAnswer};
 use crate::playback::{BatchOutcome, CommandError, ItemRejected};
 use crate::problem::{Problem, ProblemKind};
+use crate::refused::raw_items;
 use crate::state::ApiState;
 
 const HEARTBEATS: &str = "/v1/heartbeats";
@@ -187,13 +188,6 @@ impl Cluster {
             Err(_) => Judged::Lost,
         }
     }
-}
-
-/// The items of a batch as they were received; the batch was parsed, so they are there.
-fn raw_items<'a>(body: &'a Bytes, field: &str) -> Vec<&'a RawValue> {
-    let fields = serde_json::from_slice::<BTreeMap<std::borrow::Cow<'_, str>, &'a RawValue>>(body);
-    let items = fields.ok().and_then(|fields| fields.get(field).copied());
-    items.and_then(|items| serde_json::from_str(items.get()).ok()).unwrap_or_default()
 }
 
 /// What a peer made of its part, by the indices of the whole batch.

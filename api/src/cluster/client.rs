@@ -130,6 +130,11 @@ impl Peers {
             headers.remove(name);
         }
         headers.insert(HOP, self.me.clone());
+        // Sampled here or not at all: what a caller says counts where it calls.
+        match pulsegate_traces::current().and_then(|context| HeaderValue::try_from(context.header()).ok()) {
+            Some(context) => drop(headers.insert(pulsegate_traces::HEADER, context)),
+            None => drop(headers.remove(pulsegate_traces::HEADER)),
+        }
         let asked = self.client.request(method.clone(), format!("http://{address}{path}")).headers(headers).body(body);
         let answer = asked.send().await.map_err(Lost::of)?;
         let (mut parts, body) = http::Response::<reqwest::Body>::from(answer).into_parts();

@@ -12,8 +12,8 @@ use pulsegate_domain::policy::Policy;
 use pulsegate_write_side::envelope::{self, Origin};
 use tokio_util::sync::CancellationToken;
 
+use super::Playback;
 use super::answer::CommandError;
-use super::{Playback, now};
 
 /// How long what is missing is left to whoever put the policy or the contract.
 const LEAVE_TO_OTHERS: Duration = Duration::from_secs(2);
@@ -62,7 +62,7 @@ impl Playback {
     }
 
     fn missing_caps(&self, cap: Option<u32>) -> Vec<Policy> {
-        let mut caps = self.inner.catalog.read(|catalog| catalog.caps_from(now().to_utc().date_naive()));
+        let mut caps = self.inner.catalog.read(|catalog| catalog.caps_from(self.now().to_utc().date_naive()));
         caps.extend(cap);
         if caps.is_empty() { Vec::new() } else { self.inner.catalog.policies().missing_under(&caps) }
     }
@@ -70,7 +70,7 @@ impl Playback {
     async fn publish(&self, policies: Vec<Policy>) -> Result<(), CommandError> {
         for together in policies.chunks(TOGETHER_MAX) {
             let record = |policy: &Policy| {
-                envelope::catalog(&CatalogEvent::PolicyPublished(policy.clone()), &Origin::new(SOURCE, now()))
+                envelope::catalog(&CatalogEvent::PolicyPublished(policy.clone()), &Origin::new(SOURCE, self.now()))
             };
             let mut last = None;
             for appended in self.inner.log.append_all(together.iter().map(record).collect()).await {

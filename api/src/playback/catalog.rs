@@ -12,8 +12,8 @@ use pulsegate_write_side::Record;
 use pulsegate_write_side::envelope::{self, Origin};
 use pulsegate_write_side::problems::FieldProblem;
 
+use super::Playback;
 use super::answer::{CommandError, ContractVersion};
-use super::{Playback, now};
 
 /// How often a version is tried that another node may take first.
 const VERSION_TRIES_MAX: u32 = 20;
@@ -193,7 +193,7 @@ impl Playback {
     }
 
     fn signed(&self, event: &CatalogEvent, source: &str) -> Record {
-        let record = envelope::catalog(event, &Origin::new(source, now()));
+        let record = envelope::catalog(event, &Origin::new(source, self.now()));
         match &self.by {
             Some(who) => envelope::by(record, who),
             None => record,

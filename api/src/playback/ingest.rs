@@ -3,8 +3,9 @@
 use futures_util::future::join_all;
 use pulsegate_domain::account::Verdict;
 use pulsegate_domain::catalog::Catalog;
-use pulsegate_domain::event::{ClickstreamEvent, PlaybackEvent, Question};
+use pulsegate_domain::event::{PlaybackEvent, Question};
 use pulsegate_domain::ids::SessionId;
+use pulsegate_privacy::{KeyError, Seals};
 use pulsegate_projections::hot_view::{Acknowledged, AsOf};
 use pulsegate_write_side::envelope::{self, Origin};
 use pulsegate_write_side::rejected::Rejected;
@@ -14,9 +15,9 @@ use pulsegate_write_side::{AppendError, Appended, Record};
 use serde::Serialize;
 use uuid::Uuid;
 
+use super::Playback;
 use super::answer::{CommandError, Stamp};
 use super::known::Known as KnownAccount;
-use super::{Playback, now};
 
 /// What became of a batch.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -78,7 +79,7 @@ impl Playback {
     /// # Errors
     /// If not one could be appended because the log is away: the batch is to be sent again.
     pub async fn heartbeats(&self, batch: Batch<HeartbeatRequest>) -> Result<BatchOutcome, CommandError> {
-        let received_at = now();
+        let received_at = self.now();
         let mut outcome = BatchOutcome::refusing(batch.rejected);
         let mut outgoing = Vec::with_capacity(batch.accepted.len());
         let cold = self.known_of_all(batch.accepted.iter().map(|(_, request)| &request.account_id)).await;
@@ -104,18 +105,18 @@ impl Playback {
     /// Appends a batch of clickstream events.
     ///
     /// # Errors
-    /// If not one could be appended because the log is away: the batch is to be sent again.
+    /// If not one could be appended because the log is away, or what was written can't be sealed because the keys can't
+    /// be had: the batch is to be sent again.
     pub async fn clickstream(&self, batch: Batch<ClickstreamRequest>) -> Result<BatchOutcome, CommandError> {
-        let received_at = now();
-        let outgoing = batch
-            .accepted
-            .into_iter()
-            .map(|(index, request)| {
-                let origin = Origin::new("/v1/clickstream", request.occurred_at.unwrap_or(received_at));
-                let record = envelope::clickstream(&ClickstreamEvent::Recorded(request.recorded), &origin);
-                Outgoing { index, record, own: None }
-            })
-            .collect();
+        let received_at = self.now();
+        let clicks = batch.accepted.iter().map(|(_, request)| &request.recorded);
+        let seals = Seals::of(self.keys.as_deref(), clicks).await.map_err(|error| unsealed(&error))?;
+        let mut outgoing = Vec::with_capacity(batch.accepted.len());
+        for (index, request) in batch.accepted {
+            let origin = Origin::new("/v1/clickstream", request.occurred_at.unwrap_or(received_at));
+            let event = seals.seal(request.recorded).map_err(|error| unsealed(&error))?;
+            outgoing.push(Outgoing { index, record: envelope::clickstream(&event, &origin), own: None });
+        }
         self.append_batch(outgoing, BatchOutcome::refusing(batch.rejected)).await
     }
 
@@ -176,7 +177,7 @@ impl Playback {
 
     async fn signal(&self, index: usize, request: SignalRequest, known: &KnownAccount) -> SignalOutcome {
         let event = self.admit_signal(request, known);
-        let origin = Origin::new("/v1/signals", now());
+        let origin = Origin::new("/v1/signals", self.now());
         let answered = match event {
             Ok(event) => self.append_and_hear(known, Question::Signal, event, &origin).await,
             Err(error) => Err(error),
@@ -210,7 +211,7 @@ impl Playback {
         };
         let stands = if session.is_none() { of_device() } else { None };
         let make = |stands| {
-            let stamped = |catalog: &Catalog| stamp::signal(request, catalog, stands, now());
+            let stamped = |catalog: &Catalog| stamp::signal(request, catalog, stands, self.now());
             PlaybackEvent::Signal(self.inner.catalog.read(stamped))
         };
         match session {
@@ -229,9 +230,20 @@ impl Playback {
     }
 }
 
+/// What an account wrote goes nowhere unsealed.
+fn unsealed(error: &KeyError) -> CommandError {
+    tracing::warn!(%error, "what was written could not be sealed");
+    CommandError::Unavailable { detail: "what was written can't be sealed at the moment; try again".to_owned() }
+}
+
 impl BatchOutcome {
     fn refusing(items: Vec<ItemError>) -> Self {
         Self { accepted: 0, rejected: items.into_iter().map(ItemRejected::invalid).collect() }
+    }
+
+    /// Each item that does not stand in the log: its index, the code, the detail.
+    pub fn rejected(&self) -> impl Iterator<Item = (usize, &str, &str)> {
+        self.rejected.iter().map(|item| (item.index, item.code, item.detail.as_str()))
     }
 
     fn sorted(mut self) -> Self {

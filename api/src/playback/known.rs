@@ -12,7 +12,7 @@ use pulsegate_domain::time::Timestamp;
 use pulsegate_projections::active_sessions::{self, KnownAccount};
 use pulsegate_projections::hot_view::{AsOf, Look};
 
-use super::{Playback, now};
+use super::Playback;
 
 /// How long the read model may take to say what it knows.
 const READ_MAX: Duration = Duration::from_secs(1);
@@ -109,7 +109,7 @@ impl Playback {
     pub(super) fn look<R>(&self, account: &AccountId, known: &Known, look: impl FnOnce(&Look<'_>) -> R) -> R {
         match known {
             Known::View => self.inner.view.look(account, look),
-            Known::ReadModel(cold) | Known::Nothing(cold) => look(&cold.look()),
+            Known::ReadModel(cold) | Known::Nothing(cold) => look(&cold.look(self.now())),
         }
     }
 
@@ -124,8 +124,7 @@ impl Playback {
 }
 
 impl Cold {
-    fn look(&self) -> Look<'_> {
-        let now = now();
+    fn look(&self, now: Timestamp) -> Look<'_> {
         // Leases stand still at the last record known: who was allowed stays so.
         let at = if self.clock == Timestamp::MIN { now } else { self.clock };
         Look {

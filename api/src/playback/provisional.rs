@@ -13,9 +13,9 @@ use pulsegate_write_side::Appended;
 use pulsegate_write_side::envelope::{self, Origin};
 use uuid::Uuid;
 
+use super::Playback;
 use super::answer::{Answered, CommandError, of_fold};
 use super::known::Known;
-use super::{Playback, now};
 
 /// An event in the log that no fold has come to.
 pub(super) struct Unheard<'a> {
@@ -129,7 +129,7 @@ impl Playback {
             Because::PartitionMoving => "partition_moving",
         };
         metrics::counter!("pulsegate_provisional_answers_total", "because" => because).increment(1);
-        let record = envelope::provisional(&ProvisionalEvent::Answered(kept), &Origin::new(SOURCE, now()));
+        let record = envelope::provisional(&ProvisionalEvent::Answered(kept), &Origin::new(SOURCE, self.now()));
         let appended = self.inner.log.append(record).await;
         if appended.is_err() {
             metrics::counter!("pulsegate_provisional_unkept_total").increment(1);

@@ -11,10 +11,10 @@ use pulsegate_write_side::envelope::{self, Origin};
 use pulsegate_write_side::request::{INVALID, SignalRequest};
 use serde::Serialize;
 
+use super::Playback;
 use super::answer::{Answered, CommandError, open};
 use super::ingest::{BatchOutcome, Outgoing};
 use super::known::Known;
-use super::{Playback, now};
 
 /// Most lines of one log that are told apart in an answer; all are counted.
 const TOLD_MAX: usize = 100;
@@ -83,7 +83,7 @@ impl Playback {
     pub async fn licence(&self, request: SignalRequest) -> Result<Answered, CommandError> {
         let known = self.known(&request.account_id).await;
         let event = self.admit_signal(request, &known)?;
-        let origin = Origin::new("/v1/signals/licence", now());
+        let origin = Origin::new("/v1/signals/licence", self.now());
         let (answer, _) = self.append_and_hear(&known, Question::Signal, event, &origin).await?;
         let answer = open(answer)?;
         match (answer.session_id, &answer.verdict) {
@@ -114,7 +114,7 @@ impl Playback {
         let mut sent = Vec::new();
         {
             let mut thinner = thinner.lock().unwrap_or_else(PoisonError::into_inner);
-            let mut intake = Intake::new(&mut thinner, now());
+            let mut intake = Intake::new(&mut thinner, self.now());
             for (index, line) in read.into_iter().enumerate() {
                 let fate = line.map(|line| intake.judge(line, |signal| self.lease_of(signal)));
                 match fate {

@@ -68,5 +68,8 @@ async fn heartbeats(
     by.heartbeats(&batch)?;
     refused::keep(&api, refused::items("/v1/heartbeats", &batch.rejected));
     let outcome = api.cluster().heartbeats(&api, batch, &body, hopped).await?;
+    if !hopped {
+        refused::keep(&api, refused::judged("/v1/heartbeats", &body, "heartbeats", outcome.rejected()));
+    }
     Ok(answer::ok(&BatchAnswer::from(outcome)))
 }

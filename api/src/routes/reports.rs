@@ -2,6 +2,7 @@
 
 use std::str::FromStr;
 
+use axum::body::Body;
 use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse as _, Response};
 use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE, HeaderName};
@@ -26,6 +27,7 @@ const TOP_MAX: u32 = 100;
 const USAGE_MAX: u32 = 10_000;
 /// Rows of usage, where nothing is said.
 const USAGE: u32 = 1_000;
+const PARQUET: &str = "application/vnd.apache.parquet";
 /// Tells a table, which has no room for it, what its rows are as of.
 pub(super) const AS_OF: HeaderName = HeaderName::from_static("pulsegate-as-of");
 
@@ -47,10 +49,12 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
         ("period" = String, Query, description = "A month, `2026-10`, a quarter, `2026-Q4`, a day, or days, `2026-10-01--2026-10-15`, UTC."),
         ("rights_holder" = Option<String>, Query, description = "Only what is owed to one."),
         ("territory" = Option<String>, Query, description = "Only what was watched in one."),
-        ("format" = Option<schema::reports::Format>, Query, description = "`json` where absent."),
+        ("format" = Option<schema::reports::LicensingFormat>, Query, description = "`json` where absent."),
     ),
-    responses((status = 200, description = "The report. As `csv` its rows, and `pulsegate-as-of` says the rest.",
-               content((LicensingReport = "application/json"), (String = "text/csv"))))
+    responses((status = 200, description = "The report. As `csv` its rows, and `pulsegate-as-of` says the rest, which as `parquet` stands in \
+                the file's metadata, too.",
+               content((LicensingReport = "application/json"), (String = "text/csv"),
+                       (Vec<u8> = "application/vnd.apache.parquet"))))
 )]
 async fn licensing(State(api): State<ApiState>, RawQuery(raw): RawQuery) -> Result<Response, Problem> {
     let raw = raw.as_deref();
@@ -59,11 +63,15 @@ async fn licensing(State(api): State<ApiState>, RawQuery(raw): RawQuery) -> Resu
         rights_holder: query(raw, "rights_holder")?,
         territory: query(raw, "territory")?,
     };
-    let format = query(raw, "format")?.unwrap_or(Format::Json);
+    let format = query(raw, "format")?.unwrap_or(LicensingFormat::Json);
     let report = api.reads().licensing(&question, api.playback().catalog()).await?;
     Ok(match format {
-        Format::Json => answer::ok(&report),
-        Format::Csv => csv(report.to_csv(), "licensing", &report.period, &report.as_of),
+        LicensingFormat::Json => answer::ok(&report),
+        LicensingFormat::Csv => csv(report.to_csv(), "licensing", &report.period, &report.as_of),
+        LicensingFormat::Parquet => {
+            let file = report.to_parquet().map_err(|error| Problem::internal(&error))?;
+            file_of(file, PARQUET, &format!("licensing-{}.parquet", report.period), &report.as_of)
+        }
     })
 }
 
@@ -181,12 +189,16 @@ fn period(raw: Option<&str>) -> Result<Period, Problem> {
 }
 
 fn csv(text: String, report: &str, period: &str, as_of: &[AsOf]) -> Response {
+    file_of(text, "text/csv; charset=utf-8", &format!("{report}-{period}.csv"), as_of)
+}
+
+fn file_of(content: impl Into<Body>, media: &str, name: &str, as_of: &[AsOf]) -> Response {
     let headers = [
-        (CONTENT_TYPE, "text/csv; charset=utf-8".to_owned()),
-        (CONTENT_DISPOSITION, format!("attachment; filename=\"{report}-{period}.csv\"")),
+        (CONTENT_TYPE, media.to_owned()),
+        (CONTENT_DISPOSITION, format!("attachment; filename=\"{name}\"")),
         (AS_OF, places(as_of)),
     ];
-    (headers, text).into_response()
+    (headers, content.into()).into_response()
 }
 
 /// What rows are as of, for a header.
@@ -210,6 +222,27 @@ impl FromStr for Format {
             "json" => Ok(Self::Json),
             "csv" => Ok(Self::Csv),
             _ => Err("must be json or csv"),
+        }
+    }
+}
+
+/// How a licensing report is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum LicensingFormat {
+    Json,
+    Csv,
+    Parquet,
+}
+
+impl FromStr for LicensingFormat {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "json" => Ok(Self::Json),
+            "csv" => Ok(Self::Csv),
+            "parquet" => Ok(Self::Parquet),
+            _ => Err("must be json, csv or parquet"),
         }
     }
 }

@@ -129,7 +129,7 @@ async fn stop_by_beacon(
         ("account" = String, Path, description = "Whose stream."),
         ("session" = uuid::Uuid, Path, description = "Which session."),
     ),
-    request_body = Option<EvictRequest>,
+    request_body = EvictRequest,
     responses(
         (status = 200, description = "It has ended.", body = VerdictAnswer),
         (status = 404, description = "`session-unknown`.",

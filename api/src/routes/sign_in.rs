@@ -93,21 +93,19 @@ async fn me(By(caller): By) -> Response {
 }
 
 /// Leads a browser to the provider.
-async fn login(State(api): State<ApiState>, RawQuery(raw): RawQuery) -> Result<Response, Problem> {
+async fn login(State(api): State<ApiState>, RawQuery(raw): RawQuery, request: Request) -> Result<Response, Problem> {
     let sign_in = sign_in(&api)?;
+    api.settings().callers.limit_sign_in(&request)?;
     let to = query::<Text>(raw.as_deref(), "to")?.map_or_else(|| "/".to_owned(), |Text(to)| to);
     let begun = sign_in.begin(&to, now()).await.map_err(problem)?;
     Ok(see(&begun.location, [Cookie::Login.set(sign_in, &begun.cookie, LOGIN_MAX.as_secs())]))
 }
 
 /// The browser is back from the provider.
-async fn callback(
-    State(api): State<ApiState>,
-    headers: HeaderMap,
-    RawQuery(raw): RawQuery,
-) -> Result<Response, Problem> {
+async fn callback(State(api): State<ApiState>, RawQuery(raw): RawQuery, request: Request) -> Result<Response, Problem> {
     let sign_in = sign_in(&api)?;
-    let cookie = Cookie::Login.of(sign_in, &headers).unwrap_or_default();
+    api.settings().callers.limit_sign_in(&request)?;
+    let cookie = Cookie::Login.of(sign_in, request.headers()).unwrap_or_default();
     let signed_in = match sign_in.finish(raw.as_deref().unwrap_or_default(), &cookie, now()).await {
         Ok(signed_in) => signed_in,
         Err(error @ (SignInError::NotBegun | SignInError::Refused(_))) => {

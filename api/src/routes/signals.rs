@@ -44,7 +44,11 @@ async fn signals(
 ) -> Result<Response, Problem> {
     let batch = parse_signal_batch(&body)?;
     refused::keep(&api, refused::items("/v1/signals", &batch.rejected));
-    Ok(answer::ok(&api.cluster().signals(&api, batch, &body, hopped).await?))
+    let answered = api.cluster().signals(&api, batch, &body, hopped).await?;
+    if !hopped {
+        refused::keep(&api, refused::judged("/v1/signals", &body, "signals", answered.errors()));
+    }
+    Ok(answer::ok(&answered))
 }
 
 /// Ask before a licence is issued

@@ -79,12 +79,12 @@ async fn rows(State(api): State<ApiState>, ids: PathIds, RawQuery(raw): RawQuery
 
 /// What the catalog calls what is in a part.
 fn names(api: &ApiState, page: &StatementPage) -> BTreeMap<String, String> {
-    let titles = page.rows.iter().map(|row| &row.key.title_id);
-    let of_rows = page.rows.iter().map(|row| &row.key.rights_holder_id);
-    let holders = of_rows.chain(page.statement.contracts.iter().map(|one| &one.rights_holder_id));
+    let titles = page.rows.iter().map(|row| row.key.title_id.as_str());
+    let of_rows = page.rows.iter().map(|row| row.key.rights_holder_id.as_str());
+    let holders = of_rows.chain(page.statement.contracts.iter().map(|one| one.rights_holder_id.as_str()));
     api.playback().catalog().read(|catalog| {
-        let title = |id: &String| Some((id.clone(), catalog.title(&id.parse().ok()?)?.name.clone()));
-        let holder = |id: &String| Some((id.clone(), catalog.rights_holder(&id.parse().ok()?)?.name.clone()));
+        let title = |id: &str| Some((id.to_owned(), catalog.title(&id.parse().ok()?)?.name.clone()));
+        let holder = |id: &str| Some((id.to_owned(), catalog.rights_holder(&id.parse().ok()?)?.name.clone()));
         // A title and a rights holder of one id are told apart by nobody; the title's name is what rows are read by.
         holders.filter_map(holder).chain(titles.filter_map(title)).collect()
     })

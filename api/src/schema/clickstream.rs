@@ -1,10 +1,10 @@
 //! Questions about the clickstream, and their answers.
 
 use chrono::{DateTime, NaiveDate, Utc};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use super::reports::ReportAsOf;
+use super::reports::{Format, ReportAsOf};
 
 /// How a file of events is written.
 #[derive(ToSchema)]
@@ -89,6 +89,33 @@ answers! {
     RetentionAnswer of RetentionRow;
 }
 
+/// Of which names, where a question has no names of its own.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct OfNames {
+    /// Only of these names, up to 20.
+    name: Option<Vec<String>>,
+}
+
+/// What every question may be narrowed by, and how it is to be answered.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct Asked {
+    /// Only of this account.
+    account: Option<String>,
+    /// Only of this visitor.
+    anonymous: Option<String>,
+    /// Only of this session.
+    session: Option<Uuid>,
+    /// `$.player.version=3.1`, or `$.error` for any value; up to 4, all of which must hold for every event that counts.
+    #[param(rename = "where")]
+    having: Option<Vec<String>>,
+    /// Look into all events, up to 5 000 000, rather than into a sample where there are more than 50 000.
+    exact: Option<bool>,
+    /// `json` where absent.
+    format: Option<Format>,
+}
+
 /// Events of a name within an hour or a day.
 #[derive(ToSchema)]
 pub(crate) struct TrendRow {
@@ -124,6 +151,9 @@ pub(crate) struct BreakdownRow {
     #[schema(required = true)]
     error: Option<i64>,
     people: i64,
+    /// The most that `people` is off, in 95 of 100 samples; null where it is exact.
+    #[schema(required = true)]
+    people_error: Option<i64>,
 }
 
 /// Sessions that began on a day.
@@ -137,6 +167,9 @@ pub(crate) struct VisitsRow {
     #[schema(required = true)]
     error: Option<i64>,
     people: i64,
+    /// The most that `people` is off, in 95 of 100 samples; null where it is exact.
+    #[schema(required = true)]
+    people_error: Option<i64>,
     events: i64,
     /// Of one event only.
     single: i64,

@@ -12,6 +12,15 @@ pub(crate) enum Format {
     Csv,
 }
 
+/// How a licensing report is written.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+pub(crate) enum LicensingFormat {
+    Json,
+    Csv,
+    Parquet,
+}
+
 /// How finely time is counted.
 #[derive(ToSchema)]
 #[schema(rename_all = "snake_case")]

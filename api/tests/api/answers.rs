@@ -186,7 +186,7 @@ async fn a_wrong_query_is_422_and_an_unknown_one_ignored() {
         ("/v1/reports/licensing?period=2026", "/period"),
         ("/v1/reports/licensing?period=2026-10&rights_holder=-", "/rights_holder"),
         ("/v1/reports/licensing?period=2026-10&territory=de", "/territory"),
-        ("/v1/reports/licensing?period=2026-10&format=parquet", "/format"),
+        ("/v1/reports/licensing?period=2026-10&format=xml", "/format"),
         ("/v1/reports/clickstream?by=day", "/period"),
         ("/v1/reports/clickstream?period=2026-10&by=second", "/by"),
         ("/v1/reports/clickstream?period=2026-10&name=%00", "/name"),

@@ -91,6 +91,16 @@ async fn every_answer_of_the_api_is_for_now_and_of_its_own_type() {
 }
 
 #[tokio::test]
+async fn who_comes_by_https_is_told_to_come_by_nothing_else() {
+    let answer = |is_https| async move {
+        let settings = ApiSettings { is_https, ..ApiSettings::default() };
+        ask_of(router(state(settings)), Request::get("/").body(Body::empty()).unwrap()).await
+    };
+    assert_eq!(answer(true).await.header("strict-transport-security"), "max-age=31536000");
+    assert_eq!(answer(false).await.header("strict-transport-security"), "");
+}
+
+#[tokio::test]
 async fn pages_of_listed_origins_may_call() {
     let listed: CorsOrigins = "https://tv.example".parse().unwrap();
     let cors = || router(state(ApiSettings { cors_origins: listed.clone(), ..ApiSettings::default() }));

@@ -13,6 +13,7 @@ use pulsegate_callers::Scope;
 use pulsegate_callers::issue::{Kind, SigningKey, jwks};
 use pulsegate_callers::key::{KeyRing, Server};
 use pulsegate_callers::limit::Buckets;
+use pulsegate_callers::sign_in::{SignIn, SignInSettings, read_url};
 use pulsegate_callers::token::{TokenSettings, Tokens};
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
@@ -308,6 +309,7 @@ async fn who_asks_too_often_is_told_when_to_ask_again() {
         account: Buckets::new(account),
         key: Buckets::new(key),
         address: Buckets::new(address),
+        sign_in: None,
     };
     let (token, key) = (guarded.token(&json!({})), guarded.key(Scope::Operate));
     for ((account, key_limit, address), credential) in
@@ -333,4 +335,34 @@ async fn who_asks_too_often_is_told_when_to_ask_again() {
         refused[0].problem("rate-limited");
         assert_eq!(refused[0].header("retry-after"), "1");
     }
+}
+
+#[tokio::test]
+async fn who_tries_to_sign_in_again_and_again_is_held_up() {
+    let sign_in = SignIn::new(SignInSettings {
+        // Nobody is there: each attempt is answered 503 until it is one too many.
+        issuer: read_url("http://127.0.0.1:1").unwrap(),
+        client_id: "pulsegate".to_owned(),
+        client_secret: None,
+        public_url: read_url("http://127.0.0.1:8080").unwrap(),
+        roles_claim: "roles".to_owned(),
+        roles: "ops=operate".parse().unwrap(),
+        session_life: Duration::from_mins(5),
+        secret: None,
+    });
+    let wall = Wall { sign_in: Some(sign_in.unwrap()), ..Guarded::new().wall() };
+    let limits = Limits { sign_in: Buckets::new(1), ..Limits::default() };
+    let router = router(state(ApiSettings { callers: Callers::new(Some(wall), limits, 0), ..ApiSettings::default() }));
+    let mut refused = 0;
+    for path in ["/login", "/login/callback?state=x", "/login", "/login", "/login/callback?state=x", "/login"] {
+        let answer = ask_of(router.clone(), Request::get(path).body(Body::empty()).unwrap()).await;
+        if answer.status == StatusCode::TOO_MANY_REQUESTS {
+            answer.problem("rate-limited");
+            refused += 1;
+        }
+    }
+    assert!((2..=3).contains(&refused), "{refused} of 6");
+    // Whoever is held up there is not held up elsewhere.
+    let elsewhere = ask_of(router, Request::get("/v1/live").body(Body::empty()).unwrap()).await;
+    assert_eq!(elsewhere.status, StatusCode::UNAUTHORIZED);
 }

@@ -104,7 +104,7 @@ async fn with_a_catalog(pool: &PgPool, test: impl AsyncFnOnce(&Router)) {
     for made in admin.create_topics(&made, &AdminOptions::new()).await.unwrap() {
         made.unwrap();
     }
-    let producer: FutureProducer = client.create().unwrap();
+    let producer: FutureProducer = client.clone().set("enable.idempotence", "true").create().unwrap();
     for value in [
         r#"{"id":"1","type":"pulsegate.catalog.title_registered.v1","data":
             {"title_id":"film","name":"Film","content_kind":"vod","rights_holder_id":"orvessa"}}"#,
@@ -171,6 +171,10 @@ async fn a_licensing_report_is_answered_as_json_and_as_a_table() {
                  content_ms,distinct_accounts,peak_concurrent\r\n\
                  2026-11-01,orvessa,c-1,film,DE,0,1,40000,0,40000,1,1\r\n"
             );
+            let file = get(router, "/v1/reports/licensing?period=2026-11-01&format=parquet").await;
+            assert_eq!(file.header("content-type"), "application/vnd.apache.parquet");
+            assert_eq!(file.header("content-disposition"), "attachment; filename=\"licensing-2026-11-01.parquet\"");
+            assert_eq!(file.header("pulsegate-as-of"), "catalog/0@1, playback/0@6");
             let other = get(router, "/v1/reports/licensing?period=2026-10&rights_holder=ada").await.json();
             assert_eq!((&other["rows"], &other["totals"]["of_plays"]["plays"]), (&json!([]), &json!(0)));
         })

@@ -10,7 +10,7 @@ use serde::Serialize;
 use sqlx::PgPool;
 use thiserror::Error;
 
-use super::{Secret, SecretHash, Server, new_id, shown};
+use super::{Drawn, SecretHash, Server};
 use crate::scope::{Scope, Scopes};
 
 /// Most keys that there may be: a node has all of them in memory.
@@ -22,24 +22,22 @@ pub enum StoreError {
     /// The database doesn't answer, or doesn't let this user.
     #[error("keys in the database: {0}")]
     Database(#[from] sqlx::Error),
-    /// The system has no random numbers.
-    #[error("the system gives no random numbers")]
-    NoRandom,
     /// No such key.
     #[error("there is no key {0} that isn't revoked")]
     Unknown(String),
     /// Too many.
     #[error("there may be {KEYS_MAX} keys")]
     TooMany,
+    /// What was drawn is already another key's.
+    #[error("there is a key {0} already")]
+    Taken(String),
 }
 
-/// A key as it was made.
+/// A key as it was made known.
 #[derive(Clone, Debug, Serialize)]
-pub struct NewKey {
+pub struct Made {
     /// Its id.
     pub id: String,
-    /// The key itself, which is shown this once.
-    pub key: String,
     /// When it runs out.
     pub expires_at: Option<DateTime<Utc>>,
     /// Until when its last secret is good as well.
@@ -81,15 +79,15 @@ struct Row {
     old_until: Option<DateTime<Utc>>,
 }
 
-/// Makes a key. Its secret is returned and kept nowhere.
+/// Makes a key known that was [drawn](super::draw).
 pub async fn create(
     pool: &PgPool,
+    drawn: &Drawn,
     name: &str,
     scopes: Scopes,
     life: Option<Duration>,
     by: &str,
-) -> Result<NewKey, StoreError> {
-    let (id, secret) = (new_id()?, Secret::new()?);
+) -> Result<Made, StoreError> {
     let expires_at = life.map(|life| Utc::now() + life);
     let scopes: Vec<_> = scopes.iter().map(Scope::as_str).collect();
     let made = sqlx::query(
@@ -97,24 +95,27 @@ pub async fn create(
          select $1, $2, $3, $4, $5, $6
          where (select count(*) from pulsegate.api_keys where revoked_at is null) < $7",
     )
-    .bind(&id)
+    .bind(&drawn.id)
     .bind(name)
     .bind(scopes)
-    .bind(secret.hash.as_slice())
+    .bind(drawn.hash.as_slice())
     .bind(expires_at)
     .bind(by)
     .bind(KEYS_MAX)
     .execute(pool)
-    .await?;
+    .await
+    .map_err(|error| match error.as_database_error() {
+        Some(known) if known.is_unique_violation() => StoreError::Taken(drawn.id.clone()),
+        _ => error.into(),
+    })?;
     if made.rows_affected() == 0 {
         return Err(StoreError::TooMany);
     }
-    Ok(NewKey { key: shown(&id, &secret), id, expires_at, old_until: None })
+    Ok(Made { id: drawn.id.clone(), expires_at, old_until: None })
 }
 
-/// Gives a key a new secret; the one before stays good for as long as `keep` says.
-pub async fn rotate(pool: &PgPool, id: &str, keep: Duration) -> Result<NewKey, StoreError> {
-    let secret = Secret::new()?;
+/// Gives the key that was drawn for its secret; the one before stays good for as long as `keep` says.
+pub async fn rotate(pool: &PgPool, drawn: &Drawn, keep: Duration) -> Result<Made, StoreError> {
     let old_until = Utc::now() + keep;
     let expires_at: Option<(Option<DateTime<Utc>>,)> = sqlx::query_as(
         "update pulsegate.api_keys
@@ -122,13 +123,13 @@ pub async fn rotate(pool: &PgPool, id: &str, keep: Duration) -> Result<NewKey, S
          where id = $1 and revoked_at is null
          returning expires_at",
     )
-    .bind(id)
+    .bind(&drawn.id)
     .bind(old_until)
-    .bind(secret.hash.as_slice())
+    .bind(drawn.hash.as_slice())
     .fetch_optional(pool)
     .await?;
-    let (expires_at,) = expires_at.ok_or_else(|| StoreError::Unknown(id.to_owned()))?;
-    Ok(NewKey { key: shown(id, &secret), id: id.to_owned(), expires_at, old_until: Some(old_until) })
+    let (expires_at,) = expires_at.ok_or_else(|| StoreError::Unknown(drawn.id.clone()))?;
+    Ok(Made { id: drawn.id.clone(), expires_at, old_until: Some(old_until) })
 }
 
 /// Ends a key.

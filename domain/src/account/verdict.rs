@@ -334,7 +334,8 @@ impl Account {
         let refusing = holders.refusing(policy, session);
         let reason = session.reason_to_block(at);
         let refused_before = match &session.standing {
-            Standing::Refused(refusal) => Some(refusal.rule),
+            // A version that came after the refusal may not have that rule any more.
+            Standing::Refused(refusal) => Some(refusal.rule).filter(|rule| policy.terms.rules.contains(rule)),
             Standing::NotAsked | Standing::Holding { .. } | Standing::Lost(_) => None,
         };
         let rule = refusing.or(refused_before).or_else(|| holders.tightest(policy, session));

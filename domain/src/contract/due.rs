@@ -6,6 +6,8 @@
 #[cfg(test)]
 mod tests;
 
+use std::ops::AddAssign;
+
 use chrono::NaiveDate;
 use rust_decimal::Decimal;
 use serde::Serialize;
@@ -218,6 +220,15 @@ pub struct OfLines {
     pub views_by_runtime: u64,
     /// The rounded amounts of lines and titles, summed.
     pub rounded: Decimal,
+}
+
+impl AddAssign for OfLines {
+    fn add_assign(&mut self, other: Self) {
+        self.usage.views += other.usage.views;
+        self.usage.watched_ms += other.usage.watched_ms;
+        self.views_by_runtime += other.views_by_runtime;
+        self.rounded += other.rounded;
+    }
 }
 
 /// What is due under a contract in the days of `period`, of which it is in force in `in_force`; in the whole service

@@ -134,12 +134,21 @@ impl<'a, 'm> Members<'a, 'm> {
 
     /// Notes every member that nobody asked for.
     fn finish(self) {
-        for name in self.object.keys().filter(|name| !self.asked.contains(&name.as_str())) {
-            let detail = format!("is not known here; known are {}", self.asked.join(", "));
+        let is_unknown = |name: &&String| !self.asked.contains(&name.as_str());
+        let known = self.asked.join(", ");
+        for name in self.object.keys().filter(is_unknown).take(UNKNOWN_TOLD_MAX) {
+            let detail = format!("is not known here; known are {known}");
             self.mistakes.push(Mistake::new(format!("{}/{}", self.pointer, escaped(name)), detail));
+        }
+        let more = self.object.keys().filter(is_unknown).skip(UNKNOWN_TOLD_MAX).count();
+        if more > 0 {
+            self.mistakes.push(Mistake::new(self.pointer, format!("has {more} members more that are not known here")));
         }
     }
 }
+
+/// Most unknown members of one object that are told by name.
+const UNKNOWN_TOLD_MAX: usize = 20;
 
 /// What a decimal must be.
 pub(super) const DECIMAL: &str =
@@ -165,6 +174,14 @@ mod tests {
     fn a_contract_may_say_nothing_of_money() {
         assert_eq!(read(&json!({})), Ok(Agreed::default()));
         assert_eq!(read(&json!({"currency": "EUR", "per_view_minor": 12, "payment": null})), Ok(Agreed::default()));
+    }
+
+    #[test]
+    fn of_very_many_unknown_members_the_first_are_named() {
+        let members: Map<String, Value> = (0..100_000).map(|n| (format!("m{n}"), json!(n))).collect();
+        let mistakes = Agreed::read(json!({"counting": members}).as_object().unwrap()).unwrap_err();
+        assert_eq!(mistakes.len(), UNKNOWN_TOLD_MAX + 1);
+        assert_eq!(mistakes[UNKNOWN_TOLD_MAX].to_string(), "/counting has 99980 members more that are not known here");
     }
 
     #[test]

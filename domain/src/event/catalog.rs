@@ -152,6 +152,8 @@ pub enum Change {
     ProjectionSwitched,
     /// They were shown the build before again.
     ProjectionRolledBack,
+    /// An account was forgotten; it is named by what stands in its place.
+    AccountForgotten,
 }
 
 /// `change_noted.v1`

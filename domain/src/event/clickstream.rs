@@ -1,5 +1,7 @@
 //! The clickstream topic: any JSON that a front end sends.
 
+mod sealed;
+
 use std::borrow::Cow;
 
 use serde::{Deserialize, Deserializer, Serialize};
@@ -9,7 +11,10 @@ use super::{Event, Unreadable, unknown_kind};
 use crate::ids::{AccountId, AnonymousId, SessionId};
 use crate::time::Timestamp;
 
+pub use sealed::{RecordedSealed, SealedRef};
+
 pub(super) const RECORDED: &str = "pulsegate.clickstream.recorded.v1";
+pub(super) const SEALED: &str = "pulsegate.clickstream.recorded.v2";
 
 /// Something that a person did in a front end; the record's key is its account or visitor.
 #[derive(Clone, Debug, Serialize)]
@@ -17,6 +22,8 @@ pub(super) const RECORDED: &str = "pulsegate.clickstream.recorded.v1";
 pub enum ClickstreamEvent {
     /// One thing that was done.
     Recorded(Recorded),
+    /// The same, and what was written by it is sealed.
+    Sealed(RecordedSealed),
 }
 
 /// `recorded.v1`
@@ -41,12 +48,14 @@ impl Event for ClickstreamEvent {
     fn kind(&self) -> &'static str {
         match self {
             Self::Recorded(_) => RECORDED,
+            Self::Sealed(_) => SEALED,
         }
     }
 
     fn read_data<'de, D: Deserializer<'de>>(kind: &str, data: D) -> Result<Self, D::Error> {
         match kind {
             RECORDED => Recorded::deserialize(data).map(Self::Recorded),
+            SEALED => RecordedSealed::deserialize(data).map(Self::Sealed),
             other => Err(unknown_kind(other)),
         }
     }
@@ -129,8 +138,8 @@ mod tests {
     #[test]
     fn both_ways_to_read_agree() {
         let read = RecordedRef::read(GOLDEN.trim_end().as_bytes()).unwrap();
-        let ClickstreamEvent::Recorded(recorded) =
-            super::super::decode::<ClickstreamEvent>(GOLDEN.trim_end().as_bytes()).unwrap().event;
+        let event = super::super::decode::<ClickstreamEvent>(GOLDEN.trim_end().as_bytes()).unwrap().event;
+        let ClickstreamEvent::Recorded(recorded) = event else { panic!("it is of version 1") };
         assert_eq!((read.name.as_ref(), read.properties), (recorded.name.as_str(), recorded.properties.get()));
         assert_eq!(
             (&read.account_id, &read.anonymous_id, &read.session_id),

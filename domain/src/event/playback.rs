@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{Event, unknown_kind};
+use super::{Envelope, Event, as_written, unknown_kind};
 use crate::ids::{
     AccountId, ContentKind, DeviceClass, DeviceId, EvictedBy, PlayerState, RightsHolderId, SessionId, SignalKind,
     Territory, TitleId,
@@ -222,5 +222,9 @@ impl Event for PlaybackEvent {
             SIGNAL => Signal::deserialize(data).map(Self::Signal),
             other => Err(unknown_kind(other)),
         }
+    }
+
+    fn read_as_written(value: &[u8]) -> Option<Envelope<'_, Self>> {
+        as_written::heartbeat(value)
     }
 }

@@ -519,6 +519,14 @@ what_frees_first_counts_and_only_if_it_is_enough: "
     6s   C starts under one@1 -> C limit_reached account 2/1 with A,B frees 24s
     6s   D starts             -> D limit_reached account 2/2 with A,B frees 19s
 "
+a_refusal_names_its_rule_as_long_as_the_policy_in_force_has_it: "
+    policy one@1: account 1
+    policy one@2: account 3
+    0s   A starts under one@1
+    1s   B starts under one@1 -> B limit_reached account 1/1 with A
+    2s   A stops             -> B limit_reached account 0/1 room
+    3s   B pauses under one@2 -> B limit_reached account 0/3 room
+"
 a_pause_that_ends_sooner_than_the_lease_frees_sooner: "
     policy short@1: account 1, hold 30s
     plan short@1

@@ -407,9 +407,10 @@ impl Account {
         let left_out = if holds { vec![] } else { self.replaced_by(policy, session) };
         let ask = Ask { policy, asker: session, left_out: &left_out, t: at_ms };
 
-        // "The full rule; on allow the rule with the least room"; after a refusal the one that refused.
+        // "The full rule; on allow the rule with the least room"; after a refusal the one that refused, if the policy has it.
         let refusing = self.refusing(&ask).filter(|_| !holds);
-        let refused_last = session.refused.as_ref().map(|(rule, _)| rule);
+        let refused_last =
+            session.refused.as_ref().map(|(rule, _)| rule).filter(|rule| ask.policy.rules.contains(rule));
         if let Some(rule) = refusing.or(refused_last).or(self.least_room(&ask)) {
             let counted = self.counted(rule, &ask);
             verdict["rule"] = json!(rule.scope);
@@ -603,7 +604,7 @@ struct Policy {
     one_per_device: bool,
 }
 
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 struct Rule {
     scope: String,
     max: usize,

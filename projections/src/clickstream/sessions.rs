@@ -20,6 +20,8 @@ pub struct Visits {
     pub error: Option<i64>,
     /// Of how many people.
     pub people: i64,
+    /// The most that that is off, in 95 of 100 samples; `None` where it is exact.
+    pub people_error: Option<i64>,
     /// With how many events.
     pub events: i64,
     /// How many have one event only.
@@ -103,6 +105,8 @@ pub(super) async fn rows(
         sessions: row.sessions * one_in,
         error: error_of(row.squares, one_in),
         people: row.people * one_in,
+        // Each adds one.
+        people_error: error_of(row.people, one_in),
         events: row.events * one_in,
         single: row.single * one_in,
         median_ms: row.median_ms,
@@ -118,6 +122,7 @@ pub(super) fn table(rows: &[Visits]) -> Table {
             row.sessions.to_string(),
             maybe(row.error),
             row.people.to_string(),
+            maybe(row.people_error),
             row.events.to_string(),
             row.single.to_string(),
             row.median_ms.to_string(),
@@ -125,7 +130,7 @@ pub(super) fn table(rows: &[Visits]) -> Table {
         ]
     };
     Table {
-        columns: &["day", "sessions", "error", "people", "events", "single", "median_ms", "p95_ms"],
+        columns: &["day", "sessions", "error", "people", "people_error", "events", "single", "median_ms", "p95_ms"],
         texts: 1,
         rows: rows.iter().map(cells).collect(),
     }

@@ -106,7 +106,7 @@ pub(crate) async fn run<P: Projection>(
     with: Dependencies,
     order: Order,
 ) -> Result<(), RunError> {
-    let worker = Worker::new(projection, with.pool).on(build);
+    let worker = Worker::new(projection, with.pool).on(build).knowing(&with.forgotten);
     let settled = Settling { worker: &worker, order: &order }.settle().await?;
     *order.settled.lock().unwrap_or_else(PoisonError::into_inner) = settled;
     Ok(())
@@ -275,10 +275,12 @@ impl<P: Projection> Settling<'_, P> {
         tx: &mut PgTransaction<'_>,
     ) -> Result<Option<(usize, String)>, BatchError> {
         let mut events = Vec::with_capacity(count);
-        for (at, letter) in parked.letters[..count].iter().enumerate() {
-            let record = letter.record();
+        let records: Vec<_> = parked.letters[..count].iter().map(Letter::record).collect();
+        self.worker.read_list(tx).await?;
+        let readings = self.worker.read(parked.source.topic, &records).await?;
+        for (at, (letter, record)) in parked.letters.iter().zip(&records).enumerate() {
             let place = Place { offset: letter.log_offset, at: Timestamp::from_millis(letter.clock_ms) };
-            match uncaught(|| self.worker.projection().decode(&record)) {
+            match uncaught(|| self.worker.projection().decode(readings.read(record))) {
                 Ok(Ok(event)) => events.push(Placed { place, event }),
                 Ok(Err(Poison::Park(error) | Poison::Skip(error))) => return Ok(Some((at, error))),
                 Err(panic) => return Ok(Some((at, panic.to_string()))),
@@ -288,7 +290,8 @@ impl<P: Projection> Settling<'_, P> {
             return Ok(None);
         }
         let batch = Batch { source: parked.source, ends_at: parked.position, events };
-        let sorted = Sorted { batch, letters: Vec::new(), newly_waiting: Waiting::default() };
+        let forgotten = readings.forgotten();
+        let sorted = Sorted { batch, letters: Vec::new(), newly_waiting: Waiting::default(), forgotten };
         let context = self.worker.projection().prepare(&sorted.batch).await;
         let mut partition = Partition::at(parked.source, parked.position);
         let poisoned: BTreeMap<i64, Poison> = self.worker.fold(&mut partition, &sorted, &context, tx).await?;

@@ -10,8 +10,8 @@ use pulsegate_domain::ids::AccountId;
 use pulsegate_domain::time::Timestamp;
 use serde::Serialize;
 
-use super::Decided;
 use super::shard::Shard;
+use super::{Decided, Now};
 
 /// How many of the newest decisions are shown.
 const DECISIONS_MAX: usize = 50;
@@ -51,7 +51,7 @@ pub struct Live {
 /// When live figures were counted.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct LiveAsOf {
-    /// By this node's clock.
+    /// By this node's clock, kept to the log's.
     pub at: Timestamp,
 }
 
@@ -123,7 +123,7 @@ impl Counters {
         }
     }
 
-    pub(super) fn figures(&self, shards: &[Shard], now: Timestamp) -> Live {
+    pub(super) fn figures(&self, shards: &[Shard], now: Now) -> Live {
         // Counted without the lock: the fold takes a partition's lock first and this one second.
         let fresh = self.recent().counted.filter(|(at, _)| at.elapsed() < COUNT_MAX_AGE).map(|(_, figures)| figures);
         let figures = fresh.unwrap_or_else(|| {
@@ -139,7 +139,7 @@ impl Counters {
             recent.counted = Some((Instant::now(), figures));
         }
         let (accounts_now, streams_now, waiting_now) = figures;
-        let since = now.minus_ms(BLOCKED_WINDOW_MS);
+        let since = now.at.minus_ms(BLOCKED_WINDOW_MS);
         while recent.refusals.front().is_some_and(|at| *at < since) {
             recent.refusals.pop_front();
         }
@@ -151,7 +151,7 @@ impl Counters {
             blocked_attempts_per_min: recent.refusals.len() as u64,
             blocked_attempts_total: self.refusals.load(Ordering::Relaxed),
             decisions: recent.decisions.iter().cloned().collect(),
-            as_of: LiveAsOf { at: now },
+            as_of: LiveAsOf { at: now.at },
             stale_ms: Some(stale_ms).filter(|stale| *stale >= super::STALE_MS_MIN),
         }
     }

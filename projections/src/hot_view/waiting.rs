@@ -16,7 +16,7 @@ use pulsegate_domain::time::Timestamp;
 use thiserror::Error;
 use tokio::sync::watch;
 
-use super::{HotView, now};
+use super::HotView;
 
 /// Most that may wait on one node at once.
 pub const WAITERS_MAX: usize = 250_000;
@@ -179,9 +179,9 @@ impl Drop for Waiter {
 impl HotView {
     /// Waits until answers are evaluated at `at` or later.
     async fn reached(&self, account: &AccountId, at: Timestamp) {
-        tokio::time::sleep(Duration::from_millis(at.ms_since(now()))).await;
+        tokio::time::sleep(Duration::from_millis(at.ms_since(self.now()))).await;
         let mut proofs = self.inner.proofs.subscribe();
-        while self.shard(account).evaluated_now(now()) < at {
+        while self.shard(account).evaluated_now(self.inner.log_time.now()) < at {
             // The sender lives in `self`.
             drop(proofs.changed().await);
         }

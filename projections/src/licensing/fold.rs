@@ -7,6 +7,7 @@ use pulsegate_domain::ids::TitleId;
 use pulsegate_domain::time::Timestamp;
 use pulsegate_domain::watch_time::{Fact, Ranges, WatchTime};
 
+use super::packs::Noted;
 use super::sessions::{InTables, Kept, Key, Sessions};
 use crate::runner::{Batch, Poison, Record};
 use crate::sinks::{Copy, Row, Staged};
@@ -55,6 +56,8 @@ pub struct Changes {
     /// Those that were.
     pub(super) changed_sessions: Staged,
     pub(super) changed_facts: Staged,
+    /// Of which days and titles facts are new or changed.
+    pub(super) noted: Noted,
 }
 
 impl Changes {
@@ -86,6 +89,7 @@ impl Changes {
         self.new_facts.append(other.new_facts);
         self.changed_sessions.append(other.changed_sessions);
         self.changed_facts.append(other.changed_facts);
+        self.noted.extend(other.noted);
     }
 
     /// Writes the rows of a session that was changed, and notes that they are in the tables from now on: if this batch
@@ -101,6 +105,8 @@ impl Changes {
             let Some(title) = kept.watch.title_id() else { unreachable!("who watched something watched a title") };
             let mut row = if place < in_tables { self.changed_facts.row() } else { self.new_facts.row() };
             row.int4(partition).int8(first_offset).int4(i32::try_from(place).unwrap_or(i32::MAX));
+            // As the column has it.
+            self.noted.push((fact.day.max(NaiveDate::default()), title.clone()));
             row.text(key.account.as_str()).text(title.as_str());
             write_fact(fact, &mut row);
             row.maybe(state, |row, state| row.int8multirange(state.seen()));

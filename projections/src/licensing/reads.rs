@@ -1,11 +1,14 @@
 //! The report: what is owed for, a row for each contract, title and territory.
 
+mod packed;
+
 use pulsegate_domain::ids::{RightsHolderId, Territory};
 use pulsegate_domain::topic::Topic;
 use pulsegate_domain::watch_time::VIEW_THRESHOLD_MS;
 use serde::Serialize;
 use sqlx::{PgPool, PgTransaction};
 
+use super::packs::Packs;
 use super::{REGISTERED, Terms};
 use crate::csv;
 use crate::live::{self, AsOf, ReadError};
@@ -109,23 +112,33 @@ pub async fn report(
     let Some((mut tx, mut as_of)) = live::begin(pool, &REGISTERED).await? else {
         return Ok(Report::empty(question));
     };
-    let titles = sqlx::query_scalar::<_, String>("select distinct title_id from facts where day between $1 and $2")
-        .bind(question.period.first)
-        .bind(question.period.last)
-        .fetch_all(&mut *tx)
-        .await?;
+    let packs = Packs::open(question.period.days(), None, &mut tx).await?;
+    let titles = match &packs {
+        Some(packs) => packs.title_ids(&mut tx).await?,
+        None => titles(&question.period, &mut tx).await?,
+    };
     let terms = terms(&titles);
-    let rows = rows(question, &terms, &mut tx).await?;
+    let (rows, of_plays) = match packs {
+        Some(packs) => packed::rows(question, &terms, packs, &mut tx).await?,
+        None => (rows(question, &terms, &mut tx).await?, of_plays(question, &terms, &mut tx).await?),
+    };
     if rows.len() > ROWS_MAX {
         return Err(ReadError::TooLong("it has more than 500 000 rows; ask for a rights holder, a territory or a day"));
     }
-    let of_plays = of_plays(question, &terms, &mut tx).await?;
     let inferred_sessions = inferred_sessions(&question.period, &mut tx).await?;
     tx.commit().await?;
     as_of.extend(AsOf::before(Topic::Catalog, 0, terms.next_offset));
     as_of.sort();
     let totals = Totals { of_rows: OfRows::of(&rows), of_plays };
     Ok(Report { period: question.period.to_string(), rows, totals, inferred_sessions, as_of })
+}
+
+async fn titles(period: &Period, tx: &mut PgTransaction<'_>) -> Result<Vec<String>, sqlx::Error> {
+    sqlx::query_scalar("select distinct title_id from facts where day between $1 and $2")
+        .bind(period.first)
+        .bind(period.last)
+        .fetch_all(&mut **tx)
+        .await
 }
 
 /// The facts that a question is about, each with every contract that is in force for it, or with none.

@@ -42,3 +42,48 @@ create table facts (
   state json,
   constraint facts_pk primary key (partition, first_offset, place)
 ) with (fillfactor = 70);
+
+-- The facts once more, as statements and reports over millions of them read them: packed by month and title. They follow
+-- the facts, and what they lack is read from these: docs/adr/0021-facts-are-packed-for-statements.md says how none is missed.
+
+-- Accounts as packs name them. Who gives an account another id changes it here, too, and in no pack.
+create table accounts (
+  number int generated always as identity,
+  account_id text not null,
+  constraint accounts_pk primary key (number),
+  constraint accounts_once unique (account_id)
+);
+
+create table packs (
+  -- Its first day.
+  month date not null,
+  title_id text not null,
+  -- Watched time by day, the figures of the whole by territory and class of device, and the facts themselves: their forms
+  -- are in the code.
+  days bytea not null,
+  sums bytea not null,
+  facts bytea not null,
+  constraint packs_pk primary key (month, title_id)
+);
+-- They are short already; and so whoever reads sums doesn't read them.
+alter table packs alter column facts set storage external;
+
+-- Of a month here every day up to `until` is in packs.
+create table packed_months (
+  month date not null,
+  until date not null,
+  constraint packed_months_pk primary key (month)
+);
+
+-- One row or none: whoever changes a fact of a day up to this one says so in `changed`.
+create table sealed (
+  until date not null
+);
+
+-- Facts of these days and titles are other ones since they were packed.
+create table changed (
+  id bigint generated always as identity,
+  day date not null,
+  title_id text not null,
+  constraint changed_pk primary key (id)
+);

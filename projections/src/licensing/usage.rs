@@ -1,5 +1,7 @@
 //! What was watched, by day, title, territory or class of device: the figures that a statement has, whoever is owed.
 
+mod packed;
+
 use std::collections::HashMap;
 use std::str::FromStr;
 
@@ -190,7 +192,10 @@ pub async fn usage(
     report.as_of = as_of;
     // What it groups by fits into memory, or most of it.
     sqlx::query("set local work_mem = '64MB'").execute(&mut *tx).await?;
-    let sums = sums(question, &mut tx).await?;
+    let sums = match packed::sums(question, &mut tx).await? {
+        Some(sums) => sums,
+        None => sums(question, &mut tx).await?,
+    };
     tx.commit().await?;
     let asked = |sums: &Sums| match (question.by, &question.title) {
         (_, Some(title)) => Some(title.as_str().to_owned()),

@@ -49,7 +49,8 @@ pub(crate) async fn fill<P: Projection>(
     with: Dependencies,
     order: Order,
 ) -> Result<(), RunError> {
-    let worker = Worker::new(projection, with.pool).on(build).rebuilding(PIECE_MAX, order.parks);
+    let worker =
+        Worker::new(projection, with.pool).on(build).knowing(&with.forgotten).rebuilding(PIECE_MAX, order.parks);
     let filling = Arc::new(Filling {
         outage: Outage::new(worker.build().to_string(), "database"),
         worker: Arc::new(worker),

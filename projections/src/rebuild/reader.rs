@@ -1,5 +1,7 @@
 //! Reading one partition from a position on, for a rebuild: decoded where it is read.
 
+mod otherwise;
+
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -11,6 +13,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -197,11 +200,17 @@ impl Reading {
         stop: CancellationToken,
     ) -> Result<JoinHandle<Result<(), RunError>>, RunError> {
         let name = format!("rebuild-{}", self.target.source);
+        let runtime = Handle::current();
         let read = move || {
             self.begin()?;
             let mut clock = self.from.clock;
             loop {
-                let Some(piece) = self.piece(worker.projection(), &mut clock, &stop)? else { return Ok(()) };
+                let piece = if worker.may_read_otherwise(self.target.source.topic) {
+                    self.piece_otherwise(&worker, &runtime, &mut clock, &stop)?
+                } else {
+                    self.piece(worker.projection(), &mut clock, &stop)?
+                };
+                let Some(piece) = piece else { return Ok(()) };
                 let then = piece.then;
                 if pieces.blocking_send(piece).is_err() || then != Then::More {
                     return Ok(());
@@ -261,7 +270,7 @@ impl Reading {
         let sorted = last.map(|last| {
             let ends_at = Position { next_offset: last + 1, clock: *clock };
             let batch = Batch { source: self.target.source, ends_at, events };
-            Sorted { batch, letters, newly_waiting: Waiting::default() }
+            Sorted { batch, letters, newly_waiting: Waiting::default(), forgotten: 0 }
         });
         Ok(Some(Piece { sorted, then }))
     }

@@ -80,6 +80,7 @@ impl Job {
                     .on(build)
                     .owning(ownership)
                     .telling(health)
+                    .knowing(&dependencies.forgotten)
                     .run(shutdown)
                     .boxed()
             }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use pulsegate_privacy::KeyError;
 use thiserror::Error;
 
 use super::record::{Letter, Poison, Source};
@@ -33,6 +34,9 @@ pub enum BatchError {
         /// Why.
         error: String,
     },
+    /// It can't be told who was forgotten, or what is sealed.
+    #[error(transparent)]
+    Keys(#[from] KeyError),
     /// The build's unlogged tables have been emptied by a crash of the database.
     #[error("the database has crashed, and emptied the tables of {0}, which were not logged yet")]
     Emptied(String),
@@ -50,7 +54,7 @@ impl BatchError {
             Self::Database(sqlx::Error::Encode(_) | sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. })
             | Self::Panicked(_)
             | Self::Restless => true,
-            Self::Database(_) | Self::Slow(_) | Self::Emptied(_) | Self::Poison { .. } => false,
+            Self::Database(_) | Self::Slow(_) | Self::Emptied(_) | Self::Poison { .. } | Self::Keys(_) => false,
         }
     }
 
@@ -64,7 +68,7 @@ impl BatchError {
     #[must_use]
     pub const fn is_outage(&self) -> bool {
         match self {
-            Self::Database(error) => matches!(
+            Self::Database(error) | Self::Keys(KeyError::Database(error)) => matches!(
                 error,
                 sqlx::Error::Io(_)
                     | sqlx::Error::Tls(_)
@@ -73,7 +77,7 @@ impl BatchError {
                     | sqlx::Error::WorkerCrashed
             ),
             Self::Slow(_) => true,
-            Self::Panicked(_) | Self::Restless | Self::Emptied(_) | Self::Poison { .. } => false,
+            Self::Panicked(_) | Self::Restless | Self::Emptied(_) | Self::Poison { .. } | Self::Keys(_) => false,
         }
     }
 }

@@ -10,6 +10,7 @@ use pulsegate_domain::topic::Topic;
 
 use super::Projection;
 use super::offsets::Position;
+use super::reading::Readings;
 
 /// One partition of one topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -105,16 +106,18 @@ pub(crate) struct Sorted<E> {
     pub(crate) letters: Vec<Letter>,
     /// The keys that wait because of these letters.
     pub(crate) newly_waiting: Waiting,
+    /// How many accounts were known to be forgotten when the records were read.
+    pub(crate) forgotten: usize,
 }
 
 impl<E> Sorted<E> {
-    /// Reads `records`, which follow `from`; `None` if there are none. The records of the keys in `waiting`
+    /// Reads `records`, which follow `from`, as `readings` says; `None` if there are none. The records of the keys in `waiting`
     /// wait as well; `known` are those that are known to be poison, by their offset.
     pub(super) fn read<P: Projection<Event = E>>(
         projection: &P,
         source: Source,
         from: Position,
-        records: &[Record],
+        (records, readings): (&[Record], &Readings),
         waiting: &Waiting,
         known: &BTreeMap<i64, Poison>,
     ) -> Option<Self> {
@@ -125,23 +128,24 @@ impl<E> Sorted<E> {
         let mut events = Vec::with_capacity(records.len());
         for record in records {
             clock = record.timestamp.map_or(clock, |stamp| clock.max(stamp));
-            let mut letter = |poison, behind| letters.push(Letter { record: record.clone(), clock, poison, behind });
+            let mut letter = |poison, behind| letters.push(readings.letter(record, clock, poison, behind));
+            let read = readings.read(record);
             if !(waiting.is_empty() && newly_waiting.is_empty())
-                && let Some(key) = &record.key
+                && let Some(key) = &read.key
                 && let Some(head) = waiting.get(key).or_else(|| newly_waiting.get(key))
             {
                 letter(Poison::park(format_args!("waits behind {head}")), Some(*head));
                 continue;
             }
-            let read = match known.get(&record.offset) {
+            let decoded = match known.get(&record.offset) {
                 Some(poison) => Err(poison.clone()),
-                None => projection.decode(record),
+                None => projection.decode(read),
             };
-            match read {
+            match decoded {
                 Ok(event) => events.push(Placed { place: Place { offset: record.offset, at: clock }, event }),
                 Err(poison) => {
                     // A record without key stands for itself alone.
-                    if let (Poison::Park(_), Some(key)) = (&poison, &record.key) {
+                    if let (Poison::Park(_), Some(key)) = (&poison, &read.key) {
                         newly_waiting.insert(key.clone(), record.offset);
                     }
                     letter(poison, None);
@@ -149,7 +153,8 @@ impl<E> Sorted<E> {
             }
         }
         let ends_at = Position { next_offset: last.offset + 1, clock };
-        Some(Self { batch: Batch { source, ends_at, events }, letters, newly_waiting })
+        let forgotten = readings.forgotten();
+        Some(Self { batch: Batch { source, ends_at, events }, letters, newly_waiting, forgotten })
     }
 }
 

@@ -7,15 +7,18 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
+use pulsegate_domain::topic::Topic;
+use pulsegate_privacy::Forgotten;
 use sqlx::pool::PoolConnection;
 use sqlx::{Connection as _, PgPool, PgTransaction, Postgres};
 
 use super::Projection;
 use super::batch_error::BatchError;
 use super::offsets::{self, Advance, Position};
+use super::reading::Readings;
 use super::record::{Poison, Poisoned, Record, Sorted, Source, Waiting};
 use crate::builds::{Build, tables};
-use crate::dead_letters;
+use crate::{dead_letters, traced};
 
 /// How long a connection may be waited for.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
@@ -89,7 +92,7 @@ pub(crate) enum Ended {
     /// It stands there, and was reset to it.
     Superseded(Position),
     HeldAt(i64),
-    /// What waits in the partition was changed by somebody; the partition knows it now.
+    /// What waits in the partition was changed by somebody, or who was forgotten; that is known now.
     LettersChanged,
     /// The fold calls these poison, so what stands behind them may have to wait: nothing was written.
     Poison(BTreeMap<i64, Poison>),
@@ -106,19 +109,28 @@ pub struct Worker<P> {
     unlogged: bool,
     /// Whether a poison event whose key would wait is an error instead.
     stops_at_poison: bool,
+    forgotten: Forgotten,
 }
 
 impl<P: Projection> Worker<P> {
     /// A worker of `projection`, on the first build of its version.
     pub fn new(projection: P, pool: PgPool) -> Self {
         let build = Build::first(projection.registered());
-        Self { projection, build, pool, batch_max: BATCH_MAX, unlogged: false, stops_at_poison: false }
+        let forgotten = Forgotten::new(None);
+        Self { projection, build, pool, batch_max: BATCH_MAX, unlogged: false, stops_at_poison: false, forgotten }
     }
 
     /// Lets it work on another build.
     #[must_use]
     pub fn on(mut self, build: Build) -> Self {
         self.build = build;
+        self
+    }
+
+    /// Lets it know who was forgotten, and open what is sealed.
+    #[must_use]
+    pub fn knowing(mut self, forgotten: &Forgotten) -> Self {
+        self.forgotten = forgotten.anew();
         self
     }
 
@@ -143,8 +155,26 @@ impl<P: Projection> Worker<P> {
         &self.pool
     }
 
+    /// What records are read as.
+    pub(crate) async fn read(&self, topic: Topic, records: &[Record]) -> Result<Readings, BatchError> {
+        bounded(CONNECT_MAX, Readings::of(records, topic, &self.forgotten, &self.pool)).await
+    }
+
+    /// Who was taken out of the build, as the database says in a transaction.
+    pub(crate) async fn read_list(&self, tx: &mut PgTransaction<'_>) -> Result<(), BatchError> {
+        Ok(self.forgotten.reload(self.build.schema(), tx).await?)
+    }
+
+    /// Whether records of this topic may be read as something else than they are.
+    pub(crate) fn may_read_otherwise(&self, topic: Topic) -> bool {
+        topic == Topic::Clickstream || !self.forgotten.is_empty()
+    }
+
     /// Takes a partition over from where the database says that it stands.
     pub async fn take(&self, source: Source) -> Result<Partition<P::Memory>, BatchError> {
+        let mut connection = bounded(CONNECT_MAX, self.pool.acquire()).await?;
+        bounded(CONNECT_MAX, self.forgotten.reload(self.build.schema(), &mut connection)).await?;
+        drop(connection);
         let position = bounded(CONNECT_MAX, offsets::position(&self.pool, &self.build, source));
         Ok(Partition::at(source, position.await?))
     }
@@ -174,7 +204,9 @@ impl<P: Projection> Worker<P> {
         let (source, from) = (partition.source, partition.position);
         let records = &records[records.partition_point(|record| record.offset < from.next_offset)..];
         for _ in 0..SORTS_MAX {
-            let sort = || Sorted::read(&self.projection, source, from, records, &partition.waiting, &known);
+            let readings = self.read(source.topic, records).await?;
+            let sort =
+                || Sorted::read(&self.projection, source, from, (records, &readings), &partition.waiting, &known);
             let Some(sorted) = uncaught(sort)? else {
                 return Ok(Committed::Done { folded: 0, skipped: 0 });
             };
@@ -188,6 +220,10 @@ impl<P: Projection> Worker<P> {
                 Ended::Done => {
                     let skipped = records.len() - folded;
                     self.count(folded, skipped, begun);
+                    // What is built anew was traced when it was new.
+                    if !self.unlogged {
+                        traced::batch(&self.build, records, begun);
+                    }
                     return Ok(Committed::Done { folded, skipped });
                 }
                 Ended::Superseded(_) => return Ok(Committed::Superseded),
@@ -282,7 +318,8 @@ impl<P: Projection> Worker<P> {
                 let waiting = dead_letters::waiting(tx, &self.build, batch.source).await?;
                 partition.interventions = Some(interventions);
                 partition.memory = P::Memory::default();
-                if waiting != partition.waiting {
+                self.read_list(tx).await?;
+                if waiting != partition.waiting || sorted.forgotten != self.forgotten.len() {
                     partition.waiting = waiting;
                     return Ok(Ended::LettersChanged);
                 }

@@ -21,6 +21,29 @@ pub(super) fn hash(head: &Head, rows: &[Row]) -> String {
     hasher.end(head)
 }
 
+/// Writes a row's line.
+pub(super) fn line(row: &Row, text: &mut String) {
+    let key = &row.key;
+    text.push_str("row");
+    let ids =
+        [&key.rights_holder_id, &key.contract_id, &key.title_id, &key.territory, &key.device_class, &key.currency];
+    for id in ids {
+        text.push('\t');
+        text.push_str(id);
+    }
+    let mut digits = itoa::Buffer::new();
+    for figure in row.figures.array() {
+        text.push('\t');
+        text.push_str(digits.format(figure));
+    }
+    text.push('\t');
+    if !key.currency.is_empty() {
+        // Writing to a text can't fail.
+        let _ = write!(text, "{}", row.amount);
+    }
+    text.push('\n');
+}
+
 /// Makes the hash while rows pass by, in the order of their keys.
 pub(super) struct Hasher {
     hash: Sha256,
@@ -28,7 +51,16 @@ pub(super) struct Hasher {
 }
 
 impl Hasher {
-    pub(super) fn begin(head: &Head) -> Self {
+    /// Has hashed the beginning, and rows whose lines are at hand.
+    pub(super) fn of_texts(head: &Head, texts: &[String]) -> Self {
+        let mut this = Self::begin(head);
+        for text in texts {
+            this.hash.update(text);
+        }
+        this
+    }
+
+    fn begin(head: &Head) -> Self {
         let mut this = Self { hash: Sha256::new(), line: String::new() };
         let revision = head.revision.to_string();
         let holder = head.rights_holder_id.as_deref().unwrap_or_default();
@@ -40,28 +72,13 @@ impl Hasher {
         this
     }
 
-    pub(super) fn row(&mut self, row: &Row) {
+    fn row(&mut self, row: &Row) {
         self.line.clear();
-        let key = &row.key;
-        let ids = [
-            "row",
-            &key.rights_holder_id,
-            &key.contract_id,
-            &key.title_id,
-            &key.territory,
-            &key.device_class,
-            &key.currency,
-        ];
-        self.line.push_str(&ids.join("\t"));
-        for figure in row.figures.array() {
-            // Writing to a text can't fail.
-            let _ = write!(self.line, "\t{figure}");
-        }
-        let _ =
-            writeln!(self.line, "\t{}", if key.currency.is_empty() { String::new() } else { row.amount.to_string() });
+        line(row, &mut self.line);
         self.hash.update(self.line.as_bytes());
     }
 
+    /// Has hashed the contracts as well: the hash in hexadecimal.
     pub(super) fn end(mut self, head: &Head) -> String {
         for one in &head.contracts {
             let version = one.version.to_string();

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Days, Utc};
+use compact_str::CompactString;
+use pulsegate_domain::topic::Topic;
 use sqlx::{PgPool, PgTransaction};
 
 use super::rows::difference;
@@ -46,6 +48,7 @@ pub async fn close(
     let at_least = at_least().await?;
     let Statement { mut head, rows } = complete(pool, about, agreements).await?;
     goes_on(&at_least, &head.as_of)?;
+    nothing_is_parked(pool, about, &head.as_of).await?;
     (head.revision, head.state, head.closed_at) = (1, State::Closed, Some(now));
     head.sha256 = canonical::hash(&head, &rows);
     keep(pool, about, &head, &rows).await?;
@@ -65,6 +68,7 @@ pub async fn restate(
     let rows_before = rows_before.all().await?;
     let Statement { mut head, rows } = complete(pool, about, agreements).await?;
     goes_on(&before.as_of, &head.as_of)?;
+    nothing_is_parked(pool, about, &head.as_of).await?;
     let changed = difference(rows_before, &rows);
     let due = |head: &Head| {
         let due =
@@ -102,6 +106,39 @@ fn goes_on(before: &[AsOf], now: &[AsOf]) -> Result<(), StatementError> {
     if before.iter().all(stands) { Ok(()) } else { Err(StatementError::Backwards) }
 }
 
+/// What could not be folded lacks, though the offsets say that it is in: nothing is closed until somebody has settled it.
+///
+/// A record is of the period only if the log took it in on one of its days, or on those after it on which a heartbeat may
+/// still come.
+async fn nothing_is_parked(pool: &PgPool, about: &About, as_of: &[AsOf]) -> Result<(), StatementError> {
+    let places: (Vec<_>, Vec<_>) = as_of
+        .iter()
+        .filter(|one| one.topic == Topic::Playback.base_name())
+        .map(|one| (one.partition, one.offset))
+        .unzip();
+    let parked = sqlx::query_scalar::<_, String>(
+        "select format('%s %s/%s@%s', name, letters.topic, letters.partition, log_offset)
+         from pulsegate.dead_letters letters
+         join pulsegate.projection_builds builds using (build)
+         join unnest($1::int[], $2::bigint[]) as stands (partition, until)
+           on stands.partition = letters.partition and log_offset <= stands.until
+         where name in ('licensing', 'active_sessions') and state = 'live' and letters.topic = $3 and kind = 'parked'
+           and (logged_at is null
+                or logged_at >= $4::date::timestamp at time zone 'UTC'
+                   and logged_at < ($5::date + $6::int + 1)::timestamp at time zone 'UTC')
+         order by name, letters.partition, log_offset",
+    )
+    .bind(places.0)
+    .bind(places.1)
+    .bind(Topic::Playback.base_name())
+    .bind(about.period.first)
+    .bind(about.period.last)
+    .bind(i32::try_from(LATE_DAYS).unwrap_or(i32::MAX))
+    .fetch_all(pool)
+    .await?;
+    if parked.is_empty() { Ok(()) } else { Err(StatementError::Parked(parked)) }
+}
+
 async fn keep(pool: &PgPool, about: &About, head: &Head, rows: &[Row]) -> Result<(), StatementError> {
     let text = serde_json::to_string(head).map_err(|error| StatementError::Kept(error.to_string()))?;
     let mut tx = pool.begin().await?;
@@ -134,7 +171,7 @@ async fn keep(pool: &PgPool, about: &About, head: &Head, rows: &[Row]) -> Result
 }
 
 async fn keep_page(id: i64, first: i32, page: &[Row], tx: &mut PgTransaction<'_>) -> Result<(), StatementError> {
-    let texts = |part: fn(&Row) -> &String| page.iter().map(|row| part(row).clone()).collect::<Vec<_>>();
+    let texts = |part: fn(&Row) -> &CompactString| page.iter().map(|row| part(row).as_str()).collect::<Vec<_>>();
     let numbers = |part: fn(&Figures) -> i64| page.iter().map(|row| part(&row.figures)).collect::<Vec<_>>();
     let amounts: Option<Vec<_>> = page.iter().map(minor_of).collect();
     let amounts = amounts.ok_or_else(|| StatementError::Kept("an amount is too large".to_owned()))?;

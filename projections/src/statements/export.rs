@@ -6,6 +6,8 @@ mod parquet;
 use std::fmt::Write as _;
 use std::str::FromStr;
 
+use compact_str::CompactString;
+
 use super::{About, FIGURES, Head, Row, StatementError};
 use crate::csv;
 
@@ -73,7 +75,7 @@ pub struct Writer {
     rows: u64,
     lines: u64,
     /// The contract and title of the block that is being written.
-    block: Option<(String, String)>,
+    block: Option<(CompactString, CompactString)>,
     columns: Option<parquet::File>,
 }
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
 
+use compact_str::CompactString;
 use pulsegate_domain::ids::{ContractId, DeviceClass, Territory, TitleId};
 use rust_decimal::Decimal;
 use serde::Serialize;
@@ -116,11 +117,11 @@ pub async fn page(
         totals: RowTotals::default(),
         territories: BTreeSet::new(),
     };
-    let mut amounts: BTreeMap<String, Decimal> = BTreeMap::new();
+    let mut amounts: BTreeMap<CompactString, Decimal> = BTreeMap::new();
     while let Some(next) = rows.next().await {
         for row in next? {
-            if !row.key.territory.is_empty() && !page.territories.contains(&row.key.territory) {
-                page.territories.insert(row.key.territory.clone());
+            if !row.key.territory.is_empty() && !page.territories.contains(row.key.territory.as_str()) {
+                page.territories.insert(row.key.territory.to_string());
             }
             if !selection.holds(&row.key) {
                 continue;
@@ -134,7 +135,7 @@ pub async fn page(
         }
         keep(&mut page.rows, largest, limit);
     }
-    page.totals.amounts = amounts.into_iter().map(|(currency, amount)| (currency, amount.to_string())).collect();
+    page.totals.amounts = amounts.into_iter().map(|(currency, amount)| (currency.into(), amount.to_string())).collect();
     Ok(page)
 }
 
@@ -183,7 +184,7 @@ mod tests {
     use super::*;
 
     fn row(title: &str, territory: &str, plays: i64, amount: &str) -> Row {
-        let currency = if amount.is_empty() { String::new() } else { "EUR".to_owned() };
+        let currency = if amount.is_empty() { CompactString::default() } else { "EUR".into() };
         let key = Key {
             title_id: title.into(),
             territory: territory.into(),

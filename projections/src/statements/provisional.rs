@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use chrono::NaiveDate;
-use pulsegate_domain::ids::Territory;
+use pulsegate_domain::ids::{DeviceClass, Territory};
 use pulsegate_domain::topic::Topic;
 use sqlx::{PgPool, PgTransaction, Postgres, Transaction};
 
 use super::agreements::{Agreements, Outside};
 use super::assemble::{Used, assemble};
-use super::{About, Key, Statement, StatementError, watched};
+use super::rows::Heading;
+use super::{About, Figures, Statement, StatementError, packed, watched};
 use crate::licensing::REGISTERED;
 use crate::live::{self, AsOf};
 
@@ -36,14 +37,20 @@ pub async fn provisional(
         .execute(&mut *tx)
         .await?;
     let agreements = agreements().await.ok_or(StatementError::CatalogAway)?;
-    let mut used = Used { service_watched_ms: service_watched_ms(about, &mut tx).await?, ..Used::default() };
-    watched::watched(about, &agreements, &mut used, &mut tx).await?;
+    let mut used = Used::default();
+    if !packed::watched(about, &agreements, &mut used, &mut tx).await? {
+        used.service_watched_ms = service_watched_ms(about, &mut tx).await?;
+        watched::watched(about, &agreements, &mut used, &mut tx).await?;
+    }
     blocked(about, &agreements, &mut used, &mut tx).await?;
     tx.commit().await?;
     as_of.extend(AsOf::before(Topic::Catalog, 0, agreements.next_offset));
     as_of.sort();
     used.as_of = as_of;
-    Ok(assemble(about, used, &agreements))
+    // It takes every core for a while, which no request should wait for.
+    let about = about.clone();
+    let made = tokio::task::spawn_blocking(move || assemble(&about, used, &agreements)).await;
+    made.map_err(|error| StatementError::Unmade(error.to_string()))
 }
 
 /// Begins a read in which both read models agree on how far the log is folded: one may be a moment behind the other.
@@ -133,55 +140,39 @@ async fn blocked(
     .fetch_all(&mut **tx)
     .await?;
     for one in refused {
-        let territory = one.territory.parse().unwrap_or_default();
-        used.add_blocked(about, agreements, (&one.title_id, territory, &one.device_class, one.day), one.attempts);
+        let place = (one.territory.parse().unwrap_or_default(), one.device_class.parse().unwrap_or(DeviceClass::Other));
+        let figures = Figures { blocked_attempts: one.attempts, ..Figures::default() };
+        for heading in headings(about, agreements, &one.title_id, place.0, one.day) {
+            used.add(heading, place, figures);
+        }
     }
     Ok(())
 }
 
-impl Used {
-    /// Counts attempts that were told no, under each contract in force.
-    pub(super) fn add_blocked(
-        &mut self,
-        about: &About,
-        agreements: &Agreements,
-        (title, territory, device_class, day): (&str, Territory, &str, NaiveDate),
-        attempts: i64,
-    ) {
-        for key in keys(about, agreements, title, territory, device_class, day) {
-            self.rows.entry(key).or_default().blocked_attempts += attempts;
-        }
-    }
-}
-
-/// The rows that something falls in: one for each contract in force, or one without.
-pub(super) fn keys(
+/// What something falls under: each contract in force, or none.
+pub(super) fn headings(
     about: &About,
     agreements: &Agreements,
     title: &str,
     territory: Territory,
-    device_class: &str,
     day: NaiveDate,
-) -> Vec<Key> {
-    let key = |rights_holder_id: String, contract_id: String| Key {
-        rights_holder_id,
-        contract_id,
-        title_id: title.to_owned(),
-        territory: territory.as_str().to_owned(),
-        device_class: device_class.to_owned(),
-        currency: String::new(),
+) -> Vec<Heading> {
+    let heading = |holder: &str, contract: &str| Heading {
+        holder: holder.into(),
+        contract: contract.into(),
+        title: title.into(),
     };
     let in_force = agreements.in_force(title, territory, day);
-    let mut keys: Vec<_> = in_force
+    let mut headings: Vec<_> = in_force
         .iter()
-        .map(|one| key(one.contract.rights_holder_id.to_string(), one.contract.contract_id.to_string()))
+        .map(|one| heading(one.contract.rights_holder_id.as_str(), one.contract.contract_id.as_str()))
         .collect();
-    if keys.is_empty() {
-        let owner = agreements.titles.get(title).map(|title| title.owner.to_string());
-        keys.push(key(owner.unwrap_or_default(), String::new()));
+    if headings.is_empty() {
+        let owner = agreements.titles.get(title).map_or("", |title| title.owner.as_str());
+        headings.push(heading(owner, ""));
     }
-    keys.retain(|key| about.rights_holder.as_ref().is_none_or(|holder| holder.as_str() == key.rights_holder_id));
-    keys
+    headings.retain(|heading| about.rights_holder.as_ref().is_none_or(|holder| holder.as_str() == heading.holder));
+    headings
 }
 
 /// The two figures that say that something was outside.

@@ -1,6 +1,6 @@
 //! Provisional statements that took long to make, kept for a while for whoever asks next.
 //!
-//! One that is made within a second is made anew for everybody. A larger one is answered again as of the offsets that it
+//! One that is made within a quarter of a second is made anew for everybody. A larger one is answered again as of the offsets that it
 //! says, for ten times as long as it took and no longer than ten minutes; who asks later still gets it, while the next one
 //! is being made. Nobody makes one twice at once.
 
@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use super::{About, ROWS_MAX, Statement, StatementError};
 
 /// What is made within this time is not kept.
-const QUICK: Duration = Duration::from_secs(1);
+const QUICK: Duration = Duration::from_millis(250);
 /// For how many times as long as it took one is as good as new.
 const FRESH_TIMES: u32 = 10;
 /// For how long at most one is as good as new.

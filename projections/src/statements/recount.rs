@@ -10,7 +10,7 @@ use chrono::NaiveDate;
 use pulsegate_domain::account::{Account, Decision, DecisionKind, Observe, Place, key_matches};
 use pulsegate_domain::catalog::Catalog;
 use pulsegate_domain::event::{self, CatalogEvent, PlaybackEvent};
-use pulsegate_domain::ids::{AccountId, SessionId};
+use pulsegate_domain::ids::{AccountId, DeviceClass, SessionId};
 use pulsegate_domain::policy::PolicySet;
 use pulsegate_domain::time::Timestamp;
 use pulsegate_domain::topic::Topic;
@@ -22,9 +22,10 @@ use rdkafka::{Offset, TopicPartitionList};
 use thiserror::Error;
 
 use super::agreements::{Agreement, Agreements};
-use super::assemble::{Used, assemble};
-use super::provisional::{keys, outside_ms};
-use super::{About, Figures, Key, Statement};
+use super::assemble::{Used, Where, assemble};
+use super::provisional::{headings, outside_ms};
+use super::rows::Heading;
+use super::{About, Figures, Statement};
 use crate::live::AsOf;
 use crate::reader::{POLL, ReaderContext, ReaderSettings};
 
@@ -217,7 +218,7 @@ struct Made {
 struct Tally<'a> {
     about: &'a About,
     agreements: &'a Agreements,
-    rows: BTreeMap<Key, Made>,
+    rows: BTreeMap<(Heading, Where), Made>,
     service_watched_ms: i64,
 }
 
@@ -232,9 +233,9 @@ impl Tally<'_> {
             let session = partition.sessions.get(&(account.clone(), decision.session_id));
             let territory = session.map_or_else(Default::default, WatchTime::began_in);
             let title = decision.title_id.as_ref().map_or("", |title| title.as_str());
-            let class = decision.device_class.map_or("other", pulsegate_domain::ids::DeviceClass::as_str);
-            for key in keys(self.about, self.agreements, title, territory, class, day) {
-                self.rows.entry(key).or_default().figures.blocked_attempts += 1;
+            let place = (territory, decision.device_class.unwrap_or(DeviceClass::Other));
+            for heading in headings(self.about, self.agreements, title, territory, day) {
+                self.rows.entry((heading, place)).or_default().figures.blocked_attempts += 1;
             }
         }
         for ((account, _), session) in &partition.sessions {
@@ -247,13 +248,13 @@ impl Tally<'_> {
     }
 
     fn fact(&mut self, account: &AccountId, title: &str, fact: &Fact) {
-        let class = fact.device_class.as_str();
-        for key in keys(self.about, self.agreements, title, fact.territory, class, fact.day) {
-            let agreement = self.agreements.contracts.get(key.contract_id.as_str());
+        let place = (fact.territory, fact.device_class);
+        for heading in headings(self.about, self.agreements, title, fact.territory, fact.day) {
+            let agreement = self.agreements.contracts.get(heading.contract.as_str());
             let outside = agreement.is_none().then(|| self.agreements.outside(title, fact.day)).flatten();
             let threshold_ms = agreement.map_or(VIEW_THRESHOLD_MS, Agreement::threshold_ms);
             let watched_ms = signed(fact.watched_ms);
-            let made = self.rows.entry(key).or_default();
+            let made = self.rows.entry((heading, place)).or_default();
             made.figures.plays += i64::from(fact.played);
             made.figures.qualified_views += i64::from(fact.qualifies(threshold_ms));
             made.figures.watched_ms += watched_ms;
@@ -270,12 +271,13 @@ impl Tally<'_> {
     }
 
     fn used(self, as_of: Vec<AsOf>) -> Used {
-        let rows = self.rows.into_iter().map(|(key, Made { mut figures, accounts, intervals })| {
+        let mut used = Used::of(self.service_watched_ms, as_of);
+        for ((heading, place), Made { mut figures, accounts, intervals }) in self.rows {
             figures.distinct_accounts = i64::try_from(accounts.len()).unwrap_or(i64::MAX);
             figures.peak_concurrent = peak(intervals);
-            (key, figures)
-        });
-        Used { rows: rows.collect(), service_watched_ms: self.service_watched_ms, as_of }
+            used.add(heading, place, figures);
+        }
+        used
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use compact_str::CompactString;
 use rust_decimal::Decimal;
 use serde::ser::SerializeMap as _;
 use serde::{Deserialize, Serialize, Serializer};
@@ -24,21 +25,32 @@ pub const FIGURES: [&str; 12] = [
     "runtime_ms",
 ];
 
-/// What a row is about. Empty: none.
+/// What the rows of one title under one contract have in common. Empty: none.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Heading {
+    /// To whom.
+    pub(super) holder: CompactString,
+    /// Under which contract.
+    pub(super) contract: CompactString,
+    /// For which title.
+    pub(super) title: CompactString,
+}
+
+/// What a row is about. Empty: none. A statement may have a million of them, so short ids take no room elsewhere.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key {
     /// To whom; empty where the title isn't in the catalog.
-    pub rights_holder_id: String,
+    pub rights_holder_id: CompactString,
     /// Under which contract; empty where none was in force.
-    pub contract_id: String,
+    pub contract_id: CompactString,
     /// For which title.
-    pub title_id: String,
+    pub title_id: CompactString,
     /// Where; empty in the row of views that are counted over a whole title.
-    pub territory: String,
+    pub territory: CompactString,
     /// On what; empty as well.
-    pub device_class: String,
+    pub device_class: CompactString,
     /// The money; empty where the contract says nothing of it.
-    pub currency: String,
+    pub currency: CompactString,
 }
 
 /// The figures of a row. In a restatement each is what it is more, or less, than before.
@@ -71,6 +83,15 @@ pub struct Figures {
 }
 
 impl Figures {
+    /// Takes up more of the same.
+    pub(super) fn add(&mut self, more: &Self) {
+        let (mut sum, more) = (self.array(), more.array());
+        for (sum, more) in sum.iter_mut().zip(more) {
+            *sum += more;
+        }
+        *self = Self::of(sum);
+    }
+
     /// In the order of [`FIGURES`].
     #[must_use]
     pub const fn array(&self) -> [i64; 12] {
@@ -149,22 +170,26 @@ impl Row {
     }
 }
 
+fn known(text: &CompactString) -> Option<&str> {
+    (!text.is_empty()).then_some(text)
+}
+
 /// A row as JSON has it: nulls for what there is none of.
 impl Serialize for Row {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let id = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        let Key { rights_holder_id, contract_id, title_id, territory, device_class, currency } = &self.key;
         let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("rights_holder_id", &id(&self.key.rights_holder_id))?;
-        map.serialize_entry("contract_id", &id(&self.key.contract_id))?;
-        map.serialize_entry("title_id", &self.key.title_id)?;
-        map.serialize_entry("territory", &id(&self.key.territory))?;
-        map.serialize_entry("device_class", &id(&self.key.device_class))?;
+        map.serialize_entry("rights_holder_id", &known(rights_holder_id))?;
+        map.serialize_entry("contract_id", &known(contract_id))?;
+        map.serialize_entry("title_id", title_id)?;
+        map.serialize_entry("territory", &known(territory))?;
+        map.serialize_entry("device_class", &known(device_class))?;
         for (name, figure) in FIGURES.into_iter().zip(self.figures.array()) {
             map.serialize_entry(name, &figure)?;
         }
         map.serialize_entry("completion_per_mille", &self.completion_per_mille())?;
-        map.serialize_entry("currency", &id(&self.key.currency))?;
-        map.serialize_entry("amount", &(!self.key.currency.is_empty()).then(|| self.amount.to_string()))?;
+        map.serialize_entry("currency", &known(currency))?;
+        map.serialize_entry("amount", &(!currency.is_empty()).then(|| self.amount.to_string()))?;
         map.end()
     }
 }
@@ -172,12 +197,12 @@ impl Serialize for Row {
 /// A row as a file of JSON has it.
 #[derive(Deserialize)]
 pub(super) struct Written {
-    rights_holder_id: Option<String>,
-    contract_id: Option<String>,
-    title_id: String,
-    territory: Option<String>,
-    device_class: Option<String>,
-    currency: Option<String>,
+    rights_holder_id: Option<CompactString>,
+    contract_id: Option<CompactString>,
+    title_id: CompactString,
+    territory: Option<CompactString>,
+    device_class: Option<CompactString>,
+    currency: Option<CompactString>,
     amount: Option<String>,
     #[serde(flatten)]
     rest: BTreeMap<String, serde_json::Value>,

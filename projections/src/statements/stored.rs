@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use compact_str::CompactString;
 use futures_util::TryStreamExt as _;
 use pulsegate_domain::money::Currency;
 use rust_decimal::Decimal;
@@ -189,13 +190,14 @@ impl sqlx::FromRow<'_, sqlx::postgres::PgRow> for Stored {
         for (name, figure) in FIGURES.into_iter().zip(&mut figures) {
             *figure = row.try_get(name)?;
         }
+        let text = |name| row.try_get::<&str, _>(name).map(CompactString::from);
         let key = Key {
-            rights_holder_id: row.try_get("rights_holder_id")?,
-            contract_id: row.try_get("contract_id")?,
-            title_id: row.try_get("title_id")?,
-            territory: row.try_get("territory")?,
-            device_class: row.try_get("device_class")?,
-            currency: row.try_get("currency")?,
+            rights_holder_id: text("rights_holder_id")?,
+            contract_id: text("contract_id")?,
+            title_id: text("title_id")?,
+            territory: text("territory")?,
+            device_class: text("device_class")?,
+            currency: text("currency")?,
         };
         let minor: i64 = row.try_get("amount_minor")?;
         let amount = amount_of(minor, &key.currency)?;

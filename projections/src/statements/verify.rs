@@ -10,7 +10,7 @@ use sqlx::PgPool;
 
 use super::agreements::{Agreement, Agreements, OfTitle};
 use super::assemble::{Used, assemble};
-use super::rows::Written;
+use super::rows::{Heading, Written};
 use super::{About, FIGURES, Figures, Head, Key, OfDue, Row, Statement, StatementError, canonical, stored};
 
 /// Most differences that a verdict tells one by one.
@@ -135,22 +135,23 @@ fn assemble_again(about: &About, statement: &Statement) -> Result<Statement, Str
         let agreed = Agreed::read(&contract.terms);
         agreements.contracts.insert(contract.contract_id.clone(), Agreement { version: one.version, contract, agreed });
     }
-    let mut used = Used {
-        rows: BTreeMap::new(),
-        service_watched_ms: statement.head.service_watched_ms,
-        as_of: statement.head.as_of.clone(),
-    };
+    let mut used = Used::of(statement.head.service_watched_ms, statement.head.as_of.clone());
     let mut titles: HashMap<String, OfTitle> = HashMap::new();
     for row in &statement.rows {
         if let Ok(owner) = row.key.rights_holder_id.parse::<RightsHolderId>() {
             let runtime_ms = u64::try_from(row.figures.runtime_ms).ok().filter(|runtime_ms| *runtime_ms > 0);
             let contracts = Vec::<ContractId>::new();
-            titles.entry(row.key.title_id.clone()).or_insert(OfTitle { owner, runtime_ms, contracts });
+            titles.entry(row.key.title_id.to_string()).or_insert(OfTitle { owner, runtime_ms, contracts });
         }
         // A whole title's row is made again from the others.
         if !row.key.territory.is_empty() {
-            let key = Key { currency: String::new(), ..row.key.clone() };
-            used.rows.insert(key, Figures { views: 0, runtime_ms: 0, ..row.figures });
+            let Key { rights_holder_id, contract_id, title_id, territory, device_class, .. } = row.key.clone();
+            let place = (
+                territory.parse().map_err(|error| format!("the territory {territory:?} {error}"))?,
+                device_class.parse().map_err(|error| format!("the class of device {device_class:?} {error}"))?,
+            );
+            let heading = Heading { holder: rights_holder_id, contract: contract_id, title: title_id };
+            used.add(heading, place, Figures { views: 0, runtime_ms: 0, ..row.figures });
         }
     }
     agreements.titles = titles;
@@ -162,10 +163,10 @@ fn differences_of(said: &Statement, found: &Statement) -> Vec<Difference> {
     let mut note = |key: &Key, figure: &str, said: String, found: String| {
         if said != found && differences.len() < TOLD_MAX {
             differences.push(Difference {
-                contract_id: key.contract_id.clone(),
-                title_id: key.title_id.clone(),
-                territory: key.territory.clone(),
-                device_class: key.device_class.clone(),
+                contract_id: key.contract_id.to_string(),
+                title_id: key.title_id.to_string(),
+                territory: key.territory.to_string(),
+                device_class: key.device_class.to_string(),
                 figure: figure.to_owned(),
                 said,
                 found,
@@ -207,7 +208,7 @@ fn differences_of(said: &Statement, found: &Statement) -> Vec<Difference> {
     let (of_said, of_found) = (due(said), due(found));
     let contracts = of_said.keys().chain(of_found.keys().filter(|id| !of_said.contains_key(*id)));
     for id in contracts {
-        let key = Key { contract_id: id.clone(), ..Key::default() };
+        let key = Key { contract_id: id.as_str().into(), ..Key::default() };
         let (said, found) = (of_said.get(id), of_found.get(id));
         note(&key, "contract", told(said), told(found));
         let due = |one: Option<&(u32, String, Option<OfDue>)>| one.and_then(|(.., due)| due.clone());

@@ -12,8 +12,9 @@ use pulsegate_domain::watch_time::VIEW_THRESHOLD_MS;
 use sqlx::PgTransaction;
 
 use super::agreements::Agreements;
-use super::assemble::Used;
-use super::{About, Figures, Key, ROWS_MAX, StatementError};
+use super::assemble::{Used, Where};
+use super::rows::Heading;
+use super::{About, Figures, ROWS_MAX, StatementError};
 
 /// Letters of a territory's code.
 const LETTERS: i64 = 26;
@@ -89,18 +90,17 @@ impl Lists {
     }
 
     /// The row of a number.
-    fn key(&self, number: i64) -> Option<Key> {
+    fn row(&self, number: i64) -> Option<(Heading, Where)> {
         let about = self.about.get(usize::try_from(number / NUMBERS).ok()?.checked_sub(1)?)?;
         let (territory, class) = (number % NUMBERS / 8, usize::try_from(number % 8).ok()?);
         let letter = |place: i64| char::from_u32(u32::from(b'A') + u32::try_from(place).ok()?);
-        Some(Key {
-            rights_holder_id: about.holder.clone(),
-            contract_id: about.contract.clone(),
-            title_id: about.title.clone(),
-            territory: [letter(territory / LETTERS)?, letter(territory % LETTERS)?].iter().collect(),
-            device_class: DeviceClass::ALL.get(class.checked_sub(1)?)?.as_str().to_owned(),
-            currency: String::new(),
-        })
+        let territory: String = [letter(territory / LETTERS)?, letter(territory % LETTERS)?].iter().collect();
+        let heading = Heading {
+            holder: about.holder.as_str().into(),
+            contract: about.contract.as_str().into(),
+            title: about.title.as_str().into(),
+        };
+        Some((heading, (territory.parse().ok()?, *DeviceClass::ALL.get(class.checked_sub(1)?)?)))
     }
 }
 
@@ -195,7 +195,7 @@ pub(super) async fn watched(
     let mut sums =
         bound!(sqlx::query_as::<_, Sums>(SUMS), about, lists).bind(VIEW_THRESHOLD_MS.cast_signed()).fetch(&mut **tx);
     while let Some(sums) = sums.try_next().await? {
-        if used.rows.len() >= ROWS_MAX {
+        if used.rows() >= ROWS_MAX {
             return Err(StatementError::TooLong);
         }
         let stranger = || StatementError::Kept(format!("no row has the number {}", sums.number));
@@ -211,7 +211,8 @@ pub(super) async fn watched(
             outside_territory_ms: sums.outside_territory_ms,
             ..Figures::default()
         };
-        used.rows.insert(lists.key(sums.number).ok_or_else(stranger)?, figures);
+        let (heading, place) = lists.row(sums.number).ok_or_else(stranger)?;
+        used.add(heading, place, figures);
     }
     Ok(())
 }
@@ -263,9 +264,9 @@ mod tests {
         let lists = Lists { about: vec![about("c"), about("")], ..Lists::default() };
         // As the statement makes it: of the second, in DE, on a tablet.
         let number = 2 * 5_408 + ((3 * 26) + 4) * 8 + 3;
-        let key = lists.key(number).unwrap();
-        assert_eq!((key.contract_id.as_str(), key.territory.as_str(), key.device_class.as_str()), ("", "DE", "tablet"));
-        assert_eq!(lists.key(5_408 + 675 * 8 + 6).map(|key| key.territory), Some("ZZ".to_owned()));
-        assert!([0, 5_408, 5_408 + 7, 3 * 5_408 + 1, -1].iter().all(|number| lists.key(*number).is_none()));
+        let (heading, (territory, class)) = lists.row(number).unwrap();
+        assert_eq!((heading.contract.as_str(), territory.as_str(), class.as_str()), ("", "DE", "tablet"));
+        assert_eq!(lists.row(5_408 + 675 * 8 + 6).map(|(_, (territory, _))| territory), Some(Territory::UNKNOWN));
+        assert!([0, 5_408, 5_408 + 7, 3 * 5_408 + 1, -1].iter().all(|number| lists.row(*number).is_none()));
     }
 }

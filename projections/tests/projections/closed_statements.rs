@@ -1,6 +1,7 @@
 //! Statements: what the read models make of a random history is what a fold of the log makes of it, through closing, late
 //! events, restatement and closing again; and what was closed stands.
 
+use pulsegate_projections::licensing;
 use pulsegate_projections::statements::export::{Format, Writer};
 use pulsegate_projections::statements::{self, About, Figures, Head, Row, StatementError};
 use serde_json::json;
@@ -97,6 +98,12 @@ async fn what_is_closed_stands_and_what_arrives_later_is_a_restatement() {
         assert_ne!(due(&now.head, "bob-1"), "71");
         assert_ne!(due(&now.head, "ada-2"), "0.00");
 
+        // Packed or not, it says the same; and from here on it is made from packs and what they lack.
+        let middle = "select min(day) + (max(day) - min(day)) / 2 from licensing.facts";
+        let middle = sqlx::query_scalar(middle).fetch_one(&desk.bench.pool).await.unwrap();
+        assert!(licensing::pack(&desk.bench.pool, middle).await.unwrap().unwrap().facts > 0);
+        assert_eq!(desk.provisional(&all).await.rows, now.rows);
+
         // Closed, it stands: whoever tries to change it is told no.
         let closed = desk.close(&all).await.unwrap();
         assert_eq!((closed.head.revision, closed.rows), (1, now.rows.len()));
@@ -185,6 +192,52 @@ async fn nothing_is_closed_while_an_amount_cannot_be_told() {
             early.to_string(),
             "heartbeats of 2026-10 may come until 2026-11-08; closed earlier, they would be a restatement"
         );
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_closed_while_a_record_of_it_is_parked() {
+    at_a_desk(async |desk| {
+        desk.register(&catalog()).await;
+        desk.append(&Viewers::new(5, 4).events(300)).await;
+        desk.folded().await;
+        let all = about(None);
+        let park = async |build: &str, offset: i64, at: &str| {
+            sqlx::query(
+                "insert into pulsegate.dead_letters (build, topic, partition, log_offset, logged_at, error, kind)
+                 values ($1, 'playback', 0, $2, $3::text::timestamptz, 'a bug', 'parked')",
+            )
+            .bind(build.to_owned())
+            .bind(offset)
+            .bind(at.to_owned())
+            .execute(&desk.bench.pool)
+            .await
+            .unwrap();
+        };
+        // Of another time, of what isn't in it yet, and of another read model.
+        park("licensing_v4", 1, "2026-09-30T23:59:59Z").await;
+        park("licensing_v4", 2, "2027-01-08T00:00:00Z").await;
+        park("licensing_v4", 1_000_000, "2026-10-31T12:00:00Z").await;
+        park("clickstream_v2", 3, "2026-10-31T12:00:00Z").await;
+        let in_it = [("licensing_v4", 7, "2026-10-31T12:00:00Z"), ("active_sessions_v1", 9, "2027-01-07T23:59:59Z")];
+        for (build, offset, at) in in_it {
+            park(build, offset, at).await;
+        }
+        let error = desk.close(&all).await.unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "2 records that may belong to it are parked: active_sessions playback/0@9; licensing playback/0@7; settle them \
+             with `pulsegate dead-letters retry` or `skip`"
+        );
+        let settle = "update pulsegate.dead_letters set kind = 'retried', settled_at = now() where log_offset in (7, 9)";
+        sqlx::query(settle).execute(&desk.bench.pool).await.unwrap();
+        desk.close(&all).await.unwrap();
+        park("licensing_v4", 8, "2026-11-01T00:00:00Z").await;
+        desk.append(&Viewers::new(6, 4).events(50)).await;
+        desk.folded().await;
+        let restated = statements::restate(&desk.bench.pool, &all, async || desk.agreements().await, chrono::Utc::now());
+        assert!(matches!(restated.await, Err(StatementError::Parked(parked)) if parked == ["licensing playback/0@8"]));
     })
     .await;
 }

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::households::Event;
 use crate::rebuilds::dependencies;
-use crate::services::{Bench, DEADLINE, on_a_bench};
+use crate::services::{Bench, DEADLINE, on_a_bench, producer};
 
 const PARTITIONS: i32 = 2;
 
@@ -190,12 +190,8 @@ pub(crate) async fn at_a_desk(test: impl AsyncFnOnce(&Desk<'_>)) {
         let following = registered.map(|one| tokio::spawn(builds::follow(one, dependencies(bench), stop.clone())));
         let settings =
             ReaderSettings { client: bench.kafka.clone(), topics: bench.topics.clone(), partitions: PARTITIONS };
-        let desk = Desk {
-            bench,
-            producer: bench.kafka.clone().set("linger.ms", "2").create().unwrap(),
-            catalog: CatalogView::start(&settings).unwrap(),
-            settings,
-        };
+        let desk =
+            Desk { bench, producer: producer(&bench.kafka), catalog: CatalogView::start(&settings).unwrap(), settings };
         test(&desk).await;
         stop.cancel();
         for task in following {

@@ -179,7 +179,7 @@ async fn any_split_of_the_log_gives_what_the_rules_say() {
         let check = |(seed, splits): (u32, Vec<(usize, bool)>)| {
             runtime.block_on(async {
                 for sql in [
-                    "truncate licensing_v3.sessions, licensing_v3.facts, pulsegate.dead_letters",
+                    "truncate licensing_v4.sessions, licensing_v4.facts, pulsegate.dead_letters",
                     "delete from pulsegate.projection_offsets",
                 ] {
                     sqlx::query(sql).execute(pool).await.unwrap();

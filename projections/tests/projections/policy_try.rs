@@ -11,11 +11,11 @@ use pulsegate_projections::policy_try::{self, Progress, Question, STREAMS_MAX, S
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
-use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::producer::FutureRecord;
 use tokio_util::sync::CancellationToken;
 
 use crate::households::{Event, Households, policies};
-use crate::services::{DEADLINE, on_a_bench};
+use crate::services::{DEADLINE, on_a_bench, producer};
 use crate::straight_line::StraightLine;
 
 const PARTITIONS: i32 = 3;
@@ -194,7 +194,7 @@ async fn on_a_history(events: &[Event], test: impl AsyncFnOnce(&ClientConfig, &T
         for made in admin.create_topics([&topic], &AdminOptions::new()).await.unwrap() {
             made.unwrap();
         }
-        let producer: FutureProducer = bench.kafka.clone().set("linger.ms", "2").create().unwrap();
+        let producer = producer(&bench.kafka);
         let sent = events.iter().map(|event| {
             let key = event.account.as_str().as_bytes();
             let record = FutureRecord::to(&name).partition(partition_of(key, PARTITIONS)).key(key);

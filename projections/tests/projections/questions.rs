@@ -184,6 +184,9 @@ async fn of_many_events_a_sample_of_people_says_what_all_say_within_its_error() 
             let found = found.iter().find(|found| found.value == row.value).unwrap();
             let error = found.error.unwrap();
             assert!((found.events - row.events).abs() <= 2 * error && error < row.events, "{found:?} {row:?}");
+            let error = found.people_error.unwrap();
+            assert!((found.people - row.people).abs() <= 2 * error && error < row.people, "{found:?} {row:?}");
+            assert_eq!(row.people_error, None);
         }
         for (kind, said) in [
             ("funnel", vec![all[0], ("step", "open"), ("step", "search"), ("step", "play"), ("window", "5d")]),
@@ -195,7 +198,10 @@ async fn of_many_events_a_sample_of_people_says_what_all_say_within_its_error() 
             let people = |rows: &Rows| match rows {
                 Rows::Funnel(rows) => rows.iter().map(|row| (row.people, row.error)).collect::<Vec<_>>(),
                 Rows::Retention(rows) => rows.iter().map(|row| (row.people, row.error)).collect(),
-                Rows::Sessions(rows) => rows.iter().map(|row| (row.sessions, row.error)).collect(),
+                Rows::Sessions(rows) => {
+                    let of = |row: &clickstream::Visits| [(row.sessions, row.error), (row.people, row.people_error)];
+                    rows.iter().flat_map(of).collect()
+                }
                 Rows::Trend(_) | Rows::Breakdown(_) => panic!("another kind"),
             };
             let (found, exact) = (people(&found.rows), people(&exact.rows));

@@ -12,7 +12,7 @@ use rdkafka::producer::{FutureProducer, FutureRecord};
 use tokio_util::sync::CancellationToken;
 
 use crate::rebuilds::{SHADOW, dependencies, rebuilt};
-use crate::services::{Bench, DEADLINE, on_a_bench};
+use crate::services::{Bench, DEADLINE, on_a_bench, producer};
 use crate::viewers::Viewers;
 
 const PARTITIONS: i32 = 2;
@@ -51,7 +51,7 @@ async fn a_rebuild_beside_the_live_one_says_the_same() {
         for made in admin.create_topics([&topic], &AdminOptions::new()).await.unwrap() {
             made.unwrap();
         }
-        let producer: FutureProducer = bench.kafka.clone().set("linger.ms", "2").create().unwrap();
+        let producer = producer(&bench.kafka);
         let stop = CancellationToken::new();
         let registered = [&licensing::REGISTERED, &clickstream::REGISTERED];
         let following = registered.map(|one| tokio::spawn(builds::follow(one, dependencies(bench), stop.clone())));
@@ -78,7 +78,7 @@ async fn a_rebuild_beside_the_live_one_says_the_same() {
             .execute(&bench.pool)
             .await
             .unwrap();
-        sqlx::query("update licensing_v3_r2.facts set content_ms = content_ms + 1 where watched_ms > 0")
+        sqlx::query("update licensing_v4_r2.facts set content_ms = content_ms + 1 where watched_ms > 0")
             .execute(&bench.pool)
             .await
             .unwrap();

@@ -18,7 +18,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool};
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -27,8 +27,8 @@ use crate::households::{Event, policies};
 /// No condition is waited for longer: machines are slow and shared.
 pub(crate) const DEADLINE: Duration = Duration::from_mins(4);
 
-/// One bench at a time: each keeps a broker, a database and all cores busy.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
+/// Two benches at a time: each keeps a broker, a database and a core busy.
+static ROOM: Semaphore = Semaphore::const_new(2);
 
 fn variable(names: &[&str], default: &str) -> String {
     names.iter().find_map(|name| std::env::var(name).ok()).unwrap_or_else(|| default.to_owned())
@@ -75,12 +75,12 @@ pub(crate) struct Bench {
     pub(crate) topics: TopicNames,
     partitions: i32,
     producer: FutureProducer,
-    _turn: MutexGuard<'static, ()>,
+    _room: SemaphorePermit<'static>,
 }
 
 /// Runs a test on an empty playback topic and an empty, migrated database.
 pub(crate) async fn on_a_bench(partitions: i32, test: impl AsyncFnOnce(&Bench)) {
-    let turn = ONE_AT_A_TIME.lock().await;
+    let room = ROOM.acquire().await.unwrap();
     let mut kafka = ClientConfig::new();
     kafka.set("bootstrap.servers", variable(&["PULSEGATE_KAFKA_BOOTSTRAP"], "127.0.0.1:9092"));
     let topics = TopicNames::new(format!("projections-test-{}.", unique()));
@@ -92,9 +92,9 @@ pub(crate) async fn on_a_bench(partitions: i32, test: impl AsyncFnOnce(&Bench)) 
     for made in admin.create_topics([&topic], &AdminOptions::new()).await.unwrap() {
         made.unwrap();
     }
-    let producer = kafka.clone().set("linger.ms", "2").set("partitioner", "murmur2_random").create().unwrap();
+    let producer = producer(&kafka);
     on_a_database(async |pool| {
-        let bench = Bench { pool: pool.clone(), kafka, topics, partitions, producer, _turn: turn };
+        let bench = Bench { pool: pool.clone(), kafka, topics, partitions, producer, _room: room };
         let outcome = AssertUnwindSafe(test(&bench)).catch_unwind().await;
         admin.delete_topics(&[&playback], &AdminOptions::new()).await.unwrap();
         if let Err(panic) = outcome {
@@ -102,6 +102,12 @@ pub(crate) async fn on_a_bench(partitions: i32, test: impl AsyncFnOnce(&Bench)) 
         }
     })
     .await;
+}
+
+/// A producer that keeps the order in which it was given records also where it has to send some again, as it does right
+/// after a topic was made.
+pub(crate) fn producer(kafka: &ClientConfig) -> FutureProducer {
+    kafka.clone().set("enable.idempotence", "true").set("linger.ms", "2").create().unwrap()
 }
 
 /// A runner under way.

@@ -205,7 +205,6 @@ async fn no_read_fails_or_sees_two_builds_while_readers_are_switched_to_and_fro(
         pool.close().await;
         assert_eq!(seen, BTreeSet::from([1, 2]));
         println!("{} reads, 21 switches, the slowest {slowest:?}", reads.load(Ordering::Relaxed));
-        assert!(slowest.took_ms < 1_000.0, "{slowest:?}");
         shutdown.cancel();
         running.await.unwrap().unwrap();
     })

@@ -33,6 +33,7 @@ pub(crate) static TALLY: Registered = Registered {
     indexes: "create index entries_of_key on entries (key, log_offset);",
     tables: &["tallies", "entries"],
     compared: &[],
+    forget: None,
     run: |job| job.with(Tally),
 };
 

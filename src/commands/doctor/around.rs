@@ -16,27 +16,15 @@ use crate::config::{ClusterMode, Config};
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 /// From so many days before its end on, a certificate is worth a word.
 const SOON_DAYS: i64 = 30;
-/// Variables that the scripts of a laptop read, and nothing of ours.
-const OF_SCRIPTS: [&str; 6] = [
-    "PULSEGATE_RUN_DIR",
-    "PULSEGATE_KAFKA_PORT",
-    "PULSEGATE_KAFKA_CONTROLLER_PORT",
-    "PULSEGATE_KAFKA_JVM",
-    "PULSEGATE_POSTGRES_PORT",
-    "PULSEGATE_BINARY",
-];
 
 /// Wrong values have ended the program before this; here it is what nobody reads.
 pub(super) fn settings(config: &Config, report: &mut Report) {
     let known = config.shown();
-    let given = variables::of_environment();
     let set = known.values().filter(|shown| shown.from == "environment").count();
     report.ok("settings", "", format!("{set} set, {} by default (`pulsegate config`)", known.len() - set));
-    for name in given.keys() {
-        if !known.contains_key(name.as_str()) && !OF_SCRIPTS.contains(&name.as_str()) {
-            let fix = "unset it, or mend its name: docs/configuration.md has all";
-            report.note("settings", name, "nothing reads this variable", fix);
-        }
+    for name in config.unread(&variables::of_environment()) {
+        let fix = "unset it, or mend its name: docs/configuration.md has all";
+        report.note("settings", name, "nothing reads this variable", fix);
     }
 }
 

@@ -3,7 +3,6 @@
 use pulsegate_domain::topic::Topic;
 use pulsegate_projections::reader;
 use pulsegate_write_side::inspect_topics;
-use rdkafka::consumer::Consumer as _;
 
 use super::finding::Report;
 use crate::commands::serve;
@@ -17,7 +16,7 @@ pub(super) async fn look(config: &Config, report: &mut Report) -> bool {
     let (kafka, names) = (config.kafka.clone(), Topic::ALL.map(|topic| config.topics.name(topic)));
     let asked = tokio::task::spawn_blocking(move || {
         let consumer = reader::consumer(&kafka)?;
-        let metadata = consumer.fetch_metadata(None, BROKER_TIMEOUT)?;
+        let metadata = reader::metadata(&consumer, None, BROKER_TIMEOUT)?;
         let mut troubles = Vec::new();
         for topic in metadata.topics().iter().filter(|topic| names.iter().any(|name| name == topic.name())) {
             for partition in topic.partitions() {
@@ -30,7 +29,7 @@ pub(super) async fn look(config: &Config, report: &mut Report) -> bool {
                 }
             }
         }
-        Ok::<_, rdkafka::error::KafkaError>((metadata.brokers().len(), troubles))
+        anyhow::Ok((metadata.brokers().len(), troubles))
     });
     let at = config.kafka.get("bootstrap.servers").unwrap_or_default();
     match asked.await {
@@ -41,7 +40,7 @@ pub(super) async fn look(config: &Config, report: &mut Report) -> bool {
             }
         }
         Ok(Err(error)) => {
-            report.wrong("broker", at, format!("does not answer: {error}"), REACH);
+            report.wrong("broker", at, format!("does not answer: {error:#}"), REACH);
             report.unknown("topics", config.topics.to_string(), "Kafka must answer first");
             return false;
         }

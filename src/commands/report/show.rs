@@ -40,7 +40,7 @@ pub(super) fn statement(about: &About, head: &Head, rows: &[Row], shown_max: usi
         table.add_row([
             id(&key.rights_holder_id),
             id(&key.contract_id),
-            key.title_id.clone(),
+            key.title_id.to_string(),
             id(&key.territory),
             id(&key.device_class),
             figures.plays.to_string(),

@@ -6,9 +6,10 @@ use anyhow::{Context as _, bail};
 use chrono::Utc;
 use pulsegate_domain::account::{Account, Rejection, check_at_door};
 use pulsegate_domain::catalog::Catalog;
-use pulsegate_domain::event::{ClickstreamEvent, PlaybackEvent};
+use pulsegate_domain::event::PlaybackEvent;
 use pulsegate_domain::ids::AccountId;
 use pulsegate_domain::time::Timestamp;
+use pulsegate_privacy::{AccountKeys, Seals};
 use pulsegate_projections::active_sessions;
 use pulsegate_projections::catalog_view::CatalogView;
 use pulsegate_write_side::envelope::{self, Origin};
@@ -52,6 +53,8 @@ pub(super) struct Sender {
     log: EventLog,
     catalog: CatalogView,
     pool: PgPool,
+    /// Under which what accounts wrote is sealed.
+    keys: Option<AccountKeys>,
 }
 
 impl Sender {
@@ -62,7 +65,8 @@ impl Sender {
             bail!("failed to read the catalog within {} s: is Kafka away?", serve::START_WAIT.as_secs());
         }
         let log = EventLog::connect(&serve::log_settings(config)).context("failed to connect to the log")?;
-        Ok(Self { log, catalog, pool })
+        let keys = config.privacy_key.clone().map(|master| AccountKeys::new(master, pool.clone()));
+        Ok(Self { log, catalog, pool, keys })
     }
 
     /// Makes an item ready to go: into the log, or back to the topic if its account's state refuses it.
@@ -70,7 +74,8 @@ impl Sender {
         let origin = Origin { id: again.id, source: SOURCE, time: again.happened_at };
         match again.request {
             Request::Clickstream(click) => {
-                let event = ClickstreamEvent::Recorded(click.recorded);
+                let seals = Seals::of(self.keys.as_ref(), std::iter::once(&click.recorded)).await?;
+                let event = seals.seal(click.recorded)?;
                 outgoing.push(claim, false, envelope::clickstream(&event, &origin));
             }
             Request::Heartbeat { heartbeat, mut refused } => {

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use super::source::{Pattern, Place, Source};
 use crate::json::field::{List, Phrase};
 use crate::json::{Reader, read_body};
-use crate::problems::{BodyError, FieldProblem};
+use crate::problems::{BodyError, FieldProblem, PROBLEMS_TOLD_MAX};
 
 /// Most places that one field is looked up in.
 const SOURCES_MAX: usize = 16;
@@ -241,7 +241,7 @@ fn list<T: FromStr<Err: fmt::Display>, K, const MAX: usize>(
 
 /// A misspelt name would silently leave a default in force.
 fn refuse_others(reader: &mut Reader<'_, '_>, known: &[&str]) {
-    let others: Vec<_> = reader.others(known).map(|(name, _)| name.to_owned()).collect();
+    let others: Vec<_> = reader.others(known).map(|(name, _)| name.to_owned()).take(PROBLEMS_TOLD_MAX + 1).collect();
     for name in others {
         reader.note(&name, format!("is nothing that a mapping has; there are: {}", known.join(", ")));
     }

@@ -11,7 +11,7 @@ use serde::de::{self, DeserializeOwned, Deserializer, Visitor};
 use serde_json::value::RawValue;
 
 use super::{Field, check, read_or};
-use crate::problems::FieldProblem;
+use crate::problems::{FieldProblem, PROBLEMS_TOLD_MAX};
 
 /// The largest integer that every JSON reader reads exactly.
 pub(crate) const INTEGER_MAX: u64 = (1 << 53) - 1;
@@ -166,13 +166,15 @@ impl<T: Field, const MIN: usize, const MAX: usize> Field for List<T, MIN, MAX> {
             problems.push(FieldProblem::new(pointer, format!("must hold {MIN}-{MAX} elements")));
         }
         // A list that is far too long isn't worth a complaint for each of its elements.
-        let list = elements
-            .iter()
-            .take(MAX)
-            .enumerate()
-            .map(|(index, element)| T::read(element.get(), &format!("{pointer}/{index}"), problems));
-        let list: Vec<_> = list.collect();
-        if problems.len() > known { None } else { list.into_iter().collect::<Option<Vec<_>>>().map(Self) }
+        let mut list = Vec::new();
+        for (index, element) in elements.iter().take(MAX).enumerate() {
+            list.extend(T::read(element.get(), &format!("{pointer}/{index}"), problems));
+            // One more than are told, so that it is told that there are more.
+            if problems.len() - known > PROBLEMS_TOLD_MAX {
+                break;
+            }
+        }
+        if problems.len() > known { None } else { Some(Self(list)) }
     }
 }
 
@@ -308,5 +310,15 @@ mod tests {
         assert_eq!(read::<Letters>("[]"), Err("/x must hold 1-3 elements".to_owned()));
         assert_eq!(read::<Letters>(r#"["DE","DE","DE","DE"]"#), Err("/x must hold 1-3 elements".to_owned()));
         assert_eq!(read::<Letters>("{}"), Err("/x must be an array".to_owned()));
+    }
+
+    #[test]
+    fn of_very_many_mistakes_the_first_are_told() {
+        type Many = List<pulsegate_domain::ids::Territory, 1, 10_000>;
+        let body = format!(r#"{{"x":[{}1]}}"#, "1,".repeat(9_999));
+        let read = crate::json::read_body(body.as_bytes(), |reader| reader.optional::<Many>("x").ok());
+        let Err(crate::problems::BodyError::Invalid(problems)) = read else { panic!("no territory") };
+        assert_eq!(problems.len(), PROBLEMS_TOLD_MAX + 1);
+        assert_eq!(problems[PROBLEMS_TOLD_MAX].detail, "has at least 1 mistakes more");
     }
 }

@@ -13,6 +13,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 /// Most records of one batch. Bounds how long the thread that settles a batch is busy with the next.
 pub(super) const BATCH_MAX: usize = 2_000;
@@ -27,12 +28,14 @@ pub(super) struct Lane<T> {
 struct Queue<T> {
     /// Records that were handed out and are not settled.
     in_flight: usize,
+    /// Which producer has them, and since when.
+    sent: Option<(u64, Instant)>,
     waiting: VecDeque<T>,
 }
 
 impl<T> Lane<T> {
     pub(super) const fn new() -> Self {
-        Self { queue: Mutex::new(Queue { in_flight: 0, waiting: VecDeque::new() }) }
+        Self { queue: Mutex::new(Queue { in_flight: 0, sent: None, waiting: VecDeque::new() }) }
     }
 
     /// Takes records in; hands out a batch if nothing is in flight, to be sent by the caller.
@@ -40,6 +43,17 @@ impl<T> Lane<T> {
         let mut queue = self.lock();
         queue.waiting.extend(records);
         queue.next_batch()
+    }
+
+    /// The batch that was handed out goes to this producer, now.
+    pub(super) fn sent_by(&self, producer: u64, now: Instant) {
+        self.lock().sent = Some((producer, now));
+    }
+
+    /// Whether this producer was given a batch before `limit` of which something is still in flight.
+    pub(super) fn is_overdue(&self, producer: u64, limit: Instant) -> bool {
+        let queue = self.lock();
+        queue.in_flight > 0 && queue.sent.is_some_and(|(by, at)| by == producer && at <= limit)
     }
 
     /// `count` records of the batch in flight were acknowledged or failed; hands out the next batch if
@@ -83,6 +97,19 @@ mod tests {
         assert_eq!(lane.admit([5]), None);
         assert_eq!(lane.settle(1), Some(vec![5]));
         assert_eq!(lane.settle(1), None);
+    }
+
+    #[test]
+    fn a_batch_is_overdue_while_a_record_of_it_is_and_only_with_who_has_it() {
+        let (lane, begun) = (Lane::new(), Instant::now());
+        assert_eq!(lane.admit([1, 2]), Some(vec![1, 2]));
+        assert!(!lane.is_overdue(1, begun));
+        lane.sent_by(1, begun);
+        assert!(lane.is_overdue(1, begun) && !lane.is_overdue(2, begun));
+        assert_eq!(lane.settle(1), None);
+        assert!(lane.is_overdue(1, begun));
+        assert_eq!(lane.settle(1), None);
+        assert!(!lane.is_overdue(1, begun));
     }
 
     proptest! {

@@ -24,7 +24,10 @@ impl Meters {
     pub(super) fn new(queue_max: usize) -> Self {
         metrics::describe_counter!("pulsegate_log_appended_total", "Records that the broker acknowledged");
         metrics::describe_counter!("pulsegate_log_append_failed_total", "Records that it did not, by reason");
-        metrics::describe_counter!("pulsegate_log_producers_renewed_total", "Producers given up after a fatal error");
+        metrics::describe_counter!(
+            "pulsegate_log_producers_renewed_total",
+            "Producers given up, after a fatal error or for a record that was not acknowledged in time"
+        );
         metrics::describe_histogram!(
             "pulsegate_log_append_seconds",
             metrics::Unit::Seconds,

@@ -1,4 +1,10 @@
-//! One generation of the Kafka producer: from its start to its end or its fatal error.
+//! One generation of the Kafka producer: from its start to its end, its fatal error, or the first record that is not
+//! acknowledged in time.
+//!
+//! Its own timeouts are off. Where librdkafka gives a record up it goes on under another producer epoch, and sends again
+//! under it what it has in flight of other partitions and may have arrived: the broker then appends that twice. So whoever
+//! has a record for too long is followed by another, gets a moment for what it still may settle, and is emptied: what was
+//! in it is not acknowledged, and is sent by nobody again.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
@@ -10,7 +16,7 @@ use rdkafka::client::{ClientContext, OAuthToken};
 use rdkafka::config::ClientConfig;
 use rdkafka::error::KafkaError;
 use rdkafka::message::{Header, Message as _, OwnedHeaders};
-use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext};
+use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext, PurgeConfig};
 use rdkafka::types::RDKafkaErrorCode;
 
 use super::reply::Reply;
@@ -26,8 +32,11 @@ pub(super) const QUEUE_BYTES_MAX: usize = 256 << 20;
 /// its own limit; this one only keeps the client from refusing before it has compressed.
 const RECORD_BYTES_MAX: usize = 2_000_000;
 
-/// How often the polling thread looks whether it should end.
+/// How often the polling thread looks whether it should end, and whether a record is in flight for too long.
 const POLL: Duration = Duration::from_millis(100);
+
+/// How long a producer that has ended may still settle what is in flight.
+const SETTLE: Duration = Duration::from_secs(1);
 
 /// What is kept of a record while it is on its way.
 #[derive(Debug)]
@@ -47,11 +56,12 @@ pub(super) struct Generation {
 
 impl Generation {
     pub(super) fn start(config: &ClientConfig, log: Weak<Inner>, number: u64) -> Result<Self, ConnectError> {
-        let context = Delivery { log, generation: number };
+        let context = Delivery { log: Weak::clone(&log), generation: number };
         let producer: Arc<BaseProducer<Delivery>> = Arc::new(config.create_with_context(context)?);
         let stop = Arc::new(AtomicBool::new(false));
         let (served, ended) = (Arc::clone(&producer), Arc::clone(&stop));
-        thread::Builder::new().name(format!("log-{number}")).spawn(move || serve(&served, &ended))?;
+        let serve = move || serve(&served, &ended, &log, number);
+        thread::Builder::new().name(format!("log-{number}")).spawn(serve)?;
         Ok(Self { number, producer, stop })
     }
 
@@ -88,12 +98,21 @@ impl Drop for Generation {
     }
 }
 
-fn serve(producer: &BaseProducer<Delivery>, stop: &AtomicBool) {
+fn serve(producer: &BaseProducer<Delivery>, stop: &AtomicBool, log: &Weak<Inner>, number: u64) {
+    let mut looked_at = Instant::now();
     while !stop.load(Ordering::Relaxed) {
         producer.poll(POLL);
+        if looked_at.elapsed() >= POLL {
+            looked_at = Instant::now();
+            if let Some(log) = log.upgrade() {
+                log.renew_if_overdue(number);
+            }
+        }
     }
-    // Each record has a timeout of its own, so this ends. What is left is purged, and reported as such.
-    drop(producer.flush(Duration::from_secs(10)));
+    drop(producer.flush(SETTLE));
+    // What is left may have arrived. It is reported as not acknowledged, which frees its lane.
+    producer.purge(PurgeConfig::default().queue().inflight());
+    drop(producer.flush(SETTLE));
 }
 
 /// Takes librdkafka's delivery reports and errors, on the serving thread.
@@ -165,7 +184,8 @@ pub(super) fn config(settings: &LogSettings) -> ClientConfig {
         .set("partitioner", "murmur2_random")
         // Batches come from the lanes.
         .set("linger.ms", "0")
-        .set("message.timeout.ms", &timeout_ms)
+        // Never: see the top of this file.
+        .set("message.timeout.ms", "0")
         .set("request.timeout.ms", &timeout_ms)
         .set("queue.buffering.max.messages", settings.queue_max.clamp(1, 10_000_000).to_string())
         .set("queue.buffering.max.kbytes", (QUEUE_BYTES_MAX >> 10).to_string())
@@ -174,4 +194,18 @@ pub(super) fn config(settings: &LogSettings) -> ClientConfig {
         // The default of 10 s would add as much to each outage.
         .set("reconnect.backoff.max.ms", "1000");
     config
+}
+
+#[cfg(test)]
+mod tests {
+    use pulsegate_domain::topic::TopicNames;
+
+    use super::*;
+
+    #[test]
+    fn librdkafka_gives_no_record_up_for_time() {
+        let config = config(&LogSettings::new("127.0.0.1:1", TopicNames::new("none.")));
+        assert_eq!(config.get("message.timeout.ms"), Some("0"));
+        assert_eq!(config.get("enable.idempotence"), Some("true"));
+    }
 }

@@ -1,4 +1,4 @@
-//! The producer in use, and its successor after a fatal error.
+//! The producer in use, and its successor.
 
 use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};

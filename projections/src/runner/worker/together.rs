@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use super::{BatchError, Borrowed, CONNECT_MAX, Partition, Projection, Sorted, Worker, bounded, offsets, uncaught};
 use crate::runner::Record;
+use crate::runner::reading::Readings;
 
 impl<P: Projection> Worker<P> {
     /// Folds the next records of several partitions and commits them all at once.
@@ -16,7 +17,13 @@ impl<P: Projection> Worker<P> {
     /// `false`: nothing of it is known to be written, and each partition is to be folded by itself.
     pub(crate) async fn commit_together(&self, round: &mut [(&mut Partition<P::Memory>, &[Record])]) -> bool {
         let begun = Instant::now();
-        let Some(sorted) = self.sort_together(round) else { return false };
+        let mut readings = Vec::with_capacity(round.len());
+        let parts: Vec<_> = round.iter().map(|(partition, records)| (partition.source.topic, *records)).collect();
+        for (topic, records) in parts {
+            let Ok(read) = self.read(topic, records).await else { return false };
+            readings.push(read);
+        }
+        let Some(sorted) = self.sort_together(round, &readings) else { return false };
         let mut contexts = Vec::with_capacity(sorted.len());
         for one in &sorted {
             contexts.push(self.projection.prepare(&one.batch).await);
@@ -27,6 +34,7 @@ impl<P: Projection> Worker<P> {
                     partition.position = one.batch.ends_at;
                 }
                 self.count(sorted.iter().map(|one| one.batch.events.len()).sum(), 0, begun);
+                crate::traced::batch(&self.build, round.iter().flat_map(|(_, records)| records.iter()), begun);
                 true
             }
             refused => {
@@ -43,19 +51,24 @@ impl<P: Projection> Worker<P> {
     }
 
     /// Reads the records; `None` if there is anything but events to be folded.
-    fn sort_together(&self, round: &[(&mut Partition<P::Memory>, &[Record])]) -> Option<Vec<Sorted<P::Event>>> {
-        let sort = |(partition, records): &(&mut Partition<P::Memory>, &[Record])| {
+    fn sort_together(
+        &self,
+        round: &[(&mut Partition<P::Memory>, &[Record])],
+        readings: &[Readings],
+    ) -> Option<Vec<Sorted<P::Event>>> {
+        let sort = |((partition, records), read): (&(&mut Partition<P::Memory>, &[Record]), &Readings)| {
             let (source, from) = (partition.source, partition.position);
             if !partition.waiting.is_empty() {
                 return None;
             }
             let rest = &records[records.partition_point(|record| record.offset < from.next_offset)..];
             let none = BTreeMap::new();
-            let read =
-                uncaught(|| Sorted::read(&self.projection, source, from, rest, &partition.waiting, &none)).ok()?;
-            read.filter(|sorted| sorted.letters.is_empty())
+            let sorted =
+                uncaught(|| Sorted::read(&self.projection, source, from, (rest, read), &partition.waiting, &none))
+                    .ok()?;
+            sorted.filter(|sorted| sorted.letters.is_empty())
         };
-        if self.unlogged { None } else { round.iter().map(sort).collect() }
+        if self.unlogged { None } else { round.iter().zip(readings).map(sort).collect() }
     }
 
     async fn transact_together(

@@ -10,6 +10,7 @@ use ::parquet::file::metadata::KeyValue;
 use ::parquet::file::properties::WriterProperties;
 use ::parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 use ::parquet::schema::parser::parse_message_type;
+use compact_str::CompactString;
 use rust_decimal::Decimal;
 
 use super::super::{FIGURES, Head, Key, Row};
@@ -20,7 +21,7 @@ const GROUP_ROWS: usize = 50_000;
 const AMOUNT_SCALE: u32 = 6;
 
 /// The texts of a row.
-type Text = (&'static str, fn(&Key) -> &String);
+type Text = (&'static str, fn(&Key) -> &CompactString);
 
 const TEXTS: [Text; 6] = [
     ("rights_holder_id", |key| &key.rights_holder_id),
@@ -165,8 +166,8 @@ mod tests {
         };
         let row = |n: i64| Row {
             key: Key {
-                title_id: format!("film-{n}"),
-                currency: if n % 2 == 0 { "EUR".into() } else { String::new() },
+                title_id: format!("film-{n}").into(),
+                currency: if n % 2 == 0 { "EUR".into() } else { CompactString::default() },
                 ..Key::default()
             },
             figures: Figures { plays: n, runtime_ms: -n, ..Figures::default() },

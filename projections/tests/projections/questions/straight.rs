@@ -189,6 +189,7 @@ fn straight_breakdown(asked: &[&Sent], path: &Path, told: u32) -> Vec<Breakdown>
         events,
         error: None,
         people: people.len().try_into().unwrap(),
+        people_error: None,
     };
     rows.into_iter().map(row).collect()
 }
@@ -244,6 +245,7 @@ fn figures<'a>(day: Option<NaiveDate>, visits: impl Iterator<Item = &'a (String,
         sessions: lengths.len().try_into().unwrap(),
         error: None,
         people: visits.clone().map(|(person, _)| person).collect::<BTreeSet<_>>().len().try_into().unwrap(),
+        people_error: None,
         events: visits.clone().map(|(_, did)| i64::try_from(did.len()).unwrap()).sum(),
         single: visits.filter(|(_, did)| did.len() == 1).count().try_into().unwrap(),
         median_ms: at(50),

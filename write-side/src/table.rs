@@ -1,27 +1,60 @@
-//! The table: its columns, and how a line becomes a body as the HTTP surface takes it.
+//! Tables of titles and contracts, as comma-separated values: their columns, and how a line becomes a body as the HTTP
+//! surface takes it.
 
 use std::collections::HashSet;
 use std::fmt;
 use std::io;
 use std::str::FromStr;
 
-use anyhow::{Context as _, bail};
 use pulsegate_domain::event::CatalogEvent;
 use pulsegate_domain::ids::InvalidId;
-use pulsegate_write_side::BodyError;
-use pulsegate_write_side::problems::FieldProblem;
-use pulsegate_write_side::request::{parse_contract, parse_title};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
+use thiserror::Error;
+
+use crate::problems::{BodyError, FieldProblem};
+use crate::request::{parse_contract, parse_title};
 
 /// Most lines of one table.
-const LINES_MAX: u64 = 1_000_000;
+const LINES_MAX: usize = 1_000_000;
 
 /// What a table registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub enum Kind {
+    /// A title a line.
     Titles,
+    /// A contract a line.
     Contracts,
+}
+
+/// Why a table can't be read at all.
+#[derive(Debug, Error)]
+pub enum TableError {
+    /// It broke off, or its first line can't be read.
+    #[error("failed to read the {0}")]
+    Unreadable(&'static str, #[source] csv::Error),
+    /// A column that no table has.
+    #[error("there is no column {name:?}; known are {known}")]
+    NoColumn {
+        /// What stands in the line of names.
+        name: String,
+        /// What might.
+        known: String,
+    },
+    /// One column, two places.
+    #[error("the column {0} stands there twice")]
+    Twice(String),
+    /// The column without which no line is anything.
+    #[error("the column {name} is missing; known are {known}")]
+    Missing {
+        /// Which.
+        name: &'static str,
+        /// What may stand there.
+        known: String,
+    },
+    /// More than is sent at once.
+    #[error("the table has more than {LINES_MAX} good lines; send it in parts")]
+    TooLong,
 }
 
 /// How a cell becomes JSON.
@@ -104,11 +137,13 @@ fn under<Id: FromStr<Err = InvalidId>, T>(
 
 /// Why a line can't be registered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(super) struct Bad {
-    pub(super) line: u64,
+pub struct Bad {
+    /// Which line of the file, from 1.
+    pub line: u64,
     /// Its column; none where the line itself is wrong.
-    pub(super) column: Option<&'static str>,
-    pub(super) reason: String,
+    pub column: Option<&'static str>,
+    /// What is wrong.
+    pub reason: String,
 }
 
 impl fmt::Display for Bad {
@@ -123,17 +158,22 @@ impl fmt::Display for Bad {
 
 /// A table that was read.
 #[derive(Debug, Default)]
-pub(super) struct Read {
-    pub(super) lines: Vec<CatalogEvent>,
-    pub(super) mistakes: Vec<Bad>,
+pub struct Read {
+    /// What the good lines register, in their order.
+    pub lines: Vec<CatalogEvent>,
+    /// Every mistake of the others.
+    pub mistakes: Vec<Bad>,
     /// Lines with at least one mistake.
-    pub(super) bad: usize,
+    pub bad: usize,
 }
 
-/// Reads a whole table. An error is one of the table: no file, no such columns.
-pub(super) fn read(file: impl io::Read, kind: Kind) -> anyhow::Result<Read> {
+/// Reads a whole table.
+///
+/// # Errors
+/// What is wrong with the table: it can't be read, or has other columns. What is wrong with a line stands in [`Read`].
+pub fn read(file: impl io::Read, kind: Kind) -> Result<Read, TableError> {
     let mut reader = csv::ReaderBuilder::new().flexible(true).trim(csv::Trim::All).from_reader(file);
-    let names = reader.headers().context("failed to read the line of names")?.clone();
+    let names = reader.headers().map_err(|error| TableError::Unreadable("line of names", error))?.clone();
     let columns = columns(&names, kind)?;
     let (mut read, mut seen) = (Read::default(), HashSet::new());
     let mut record = csv::StringRecord::new();
@@ -144,7 +184,7 @@ pub(super) fn read(file: impl io::Read, kind: Kind) -> anyhow::Result<Read> {
         };
         match reader.read_record(&mut record) {
             Ok(false) => return Ok(read),
-            Err(error) if error.is_io_error() => return Err(error).context("failed to read the table"),
+            Err(error) if error.is_io_error() => return Err(TableError::Unreadable("table", error)),
             Err(error) => wrong(error.position().map_or(0, csv::Position::line), "is not UTF-8".to_owned()),
             Ok(true) => {
                 let line = record.position().map_or(0, csv::Position::line);
@@ -152,8 +192,8 @@ pub(super) fn read(file: impl io::Read, kind: Kind) -> anyhow::Result<Read> {
                     wrong(line, format!("has {} cells where the line of names has {}", record.len(), columns.len()));
                     continue;
                 }
-                if read.lines.len() as u64 >= LINES_MAX {
-                    bail!("the table has more than {LINES_MAX} good lines; send it in parts");
+                if read.lines.len() >= LINES_MAX {
+                    return Err(TableError::TooLong);
                 }
                 let cells: Vec<_> = columns.iter().copied().zip(record.iter()).collect();
                 match of_line(&cells, kind, line, &mut seen) {
@@ -169,22 +209,22 @@ pub(super) fn read(file: impl io::Read, kind: Kind) -> anyhow::Result<Read> {
 }
 
 /// The columns of a table, in its order.
-fn columns(names: &csv::StringRecord, kind: Kind) -> anyhow::Result<Vec<Column>> {
+fn columns(names: &csv::StringRecord, kind: Kind) -> Result<Vec<Column>, TableError> {
     let known = || kind.columns().iter().map(|(name, ..)| *name).collect::<Vec<_>>().join(", ");
     let mut columns: Vec<Column> = Vec::new();
     for name in names {
         let Some(column) = kind.columns().iter().find(|(known, ..)| *known == name.trim_start_matches('\u{feff}'))
         else {
-            bail!("there is no column {name:?}; known are {}", known());
+            return Err(TableError::NoColumn { name: name.to_owned(), known: known() });
         };
         if columns.contains(column) {
-            bail!("the column {name} stands there twice");
+            return Err(TableError::Twice(name.to_owned()));
         }
         columns.push(*column);
     }
     let (id, ..) = kind.columns()[0];
     if !columns.iter().any(|(name, ..)| *name == id) {
-        bail!("the column {id} is missing; known are {}", known());
+        return Err(TableError::Missing { name: id, known: known() });
     }
     Ok(columns)
 }

@@ -1,0 +1,87 @@
+//! Reading where records may say something else than they do in the log: some at a time, because keys are asked for.
+
+use pulsegate_domain::account::Place;
+use pulsegate_domain::time::Timestamp;
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
+
+use super::{Next, POLL, Piece, Reading, Then};
+use crate::runner::arena::{Arena, unusual_headers};
+use crate::runner::{Batch, Placed, Poison, Position, Projection, Record, RunError, Sorted, Waiting, Worker, uncaught};
+
+/// For how many records keys are asked at once.
+const TOGETHER_MAX: usize = 8_192;
+
+impl Reading {
+    /// As [`piece`](Reading::piece) does.
+    pub(super) fn piece_otherwise<P: Projection>(
+        &self,
+        worker: &Worker<P>,
+        runtime: &Handle,
+        clock: &mut Timestamp,
+        stop: &CancellationToken,
+    ) -> Result<Option<Piece<P::Event>>, RunError> {
+        let mut arena = Arena::default();
+        let mut events = Vec::with_capacity(P::REBUILD_RECORDS);
+        let (mut letters, mut last, mut forgotten) = (Vec::new(), None, None);
+        let mut then = Then::More;
+        while then == Then::More && events.len() + letters.len() < P::REBUILD_RECORDS {
+            let most = TOGETHER_MAX.min(P::REBUILD_RECORDS - events.len() - letters.len());
+            let Some((records, end)) = self.some(most, last, &mut arena, stop)? else { return Ok(None) };
+            then = end;
+            let Ok(readings) = runtime.block_on(worker.read(self.target.source.topic, &records)) else {
+                // Whoever reads with care waits until the keys can be had, or says why not.
+                then = Then::Trouble;
+                break;
+            };
+            let as_of = readings.forgotten();
+            if *forgotten.get_or_insert(as_of) != as_of {
+                then = Then::Trouble;
+                break;
+            }
+            for record in &records {
+                let at = record.timestamp.map_or(*clock, |stamp| (*clock).max(stamp));
+                match uncaught(|| worker.projection().decode(readings.read(record))) {
+                    Ok(Ok(event)) => events.push(Placed { place: Place { offset: record.offset, at }, event }),
+                    Ok(Err(poison @ Poison::Skip(_))) => letters.push(readings.letter(record, at, poison, None)),
+                    Ok(Err(Poison::Park(_))) | Err(_) => {
+                        then = Then::Trouble;
+                        break;
+                    }
+                }
+                *clock = at;
+                last = Some(record.offset);
+            }
+        }
+        let sorted = last.map(|last| {
+            let ends_at = Position { next_offset: last + 1, clock: *clock };
+            let batch = Batch { source: self.target.source, ends_at, events };
+            let forgotten = forgotten.unwrap_or_default();
+            Sorted { batch, letters, newly_waiting: Waiting::default(), forgotten }
+        });
+        Ok(Some(Piece { sorted, then }))
+    }
+
+    /// The next records, behind the one at `last`; `None` because of a stop.
+    fn some(
+        &self,
+        most: usize,
+        last: Option<i64>,
+        arena: &mut Arena,
+        stop: &CancellationToken,
+    ) -> Result<Option<(Vec<Record>, Then)>, RunError> {
+        let mut records: Vec<Record> = Vec::with_capacity(most);
+        while records.len() < most {
+            if let Some(end) = self.ended(records.last().map(|record| record.offset).or(last)) {
+                return Ok(Some((records, end)));
+            }
+            match self.next(POLL)? {
+                Next::Record(message) => records.push(arena.record(&message, unusual_headers(&message))),
+                Next::End(offset) => return Ok(Some((records, Then::End(offset)))),
+                Next::Nothing if stop.is_cancelled() => return Ok(None),
+                Next::Nothing => {}
+            }
+        }
+        Ok(Some((records, Then::More)))
+    }
+}
