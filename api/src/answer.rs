@@ -1,5 +1,6 @@
 //! What requests are answered with: the shapes, and how they become responses.
 
+use axum::body::Body;
 use axum::response::{IntoResponse as _, Response};
 use http::header::{CONTENT_TYPE, LOCATION};
 use http::{HeaderValue, StatusCode};
@@ -16,12 +17,19 @@ use crate::playback::{
 use crate::problem::{Problem, ProblemKind, RETRY_AFTER_S};
 use crate::schema;
 
+/// Room for most answers.
+const USUAL_BYTES: usize = 512;
+
 /// A JSON response, written straight to its bytes.
 pub(crate) fn json(status: StatusCode, body: &impl Serialize) -> Response {
-    match serde_json::to_vec(body) {
-        Ok(body) => (status, [(CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response(),
-        Err(error) => Problem::internal(&error).into_response(),
+    let mut bytes = Vec::with_capacity(USUAL_BYTES);
+    if let Err(error) = serde_json::to_writer(&mut bytes, body) {
+        return Problem::internal(&error).into_response();
     }
+    let mut response = Response::new(Body::from(bytes));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
 }
 
 /// `200` with a JSON body.

@@ -85,6 +85,11 @@ impl Callers {
     pub fn is_open(&self) -> bool {
         self.inner.wall.is_none()
     }
+
+    /// Whether anything is asked of anybody: who they are, or how often they call.
+    pub(crate) fn are_asked(&self) -> bool {
+        !self.is_open() || self.inner.limits.address.is_some()
+    }
 }
 
 impl fmt::Debug for Callers {

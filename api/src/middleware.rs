@@ -15,8 +15,8 @@
 //! the cost of compressing it.
 
 use std::any::Any;
-use std::fmt::Write as _;
 use std::hash::{BuildHasher as _, RandomState};
+use std::io::Write as _;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
@@ -50,6 +50,8 @@ const TRACEPARENT: HeaderName = HeaderName::from_static(pulsegate_traces::HEADER
 /// A browser that was here once comes by https only.
 const HTTPS_FOR_A_YEAR: HeaderValue = HeaderValue::from_static("max-age=31536000");
 
+/// Length of a request id of ours.
+const REQUEST_ID_LEN: usize = 33;
 /// Longest request id that is taken from a sender.
 const REQUEST_ID_LEN_MAX: usize = 128;
 /// For how long a browser may remember what a preflight was told.
@@ -196,10 +198,11 @@ fn request_id(headers: &HeaderMap) -> HeaderValue {
 fn new_request_id() -> HeaderValue {
     static PROCESS: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one(std::process::id()));
     static COUNT: AtomicU64 = AtomicU64::new(1);
-    let mut id = String::with_capacity(33);
-    // Writing to a string doesn't fail.
-    let _ = write!(id, "{:016x}-{:x}", *PROCESS, COUNT.fetch_add(1, Ordering::Relaxed));
-    HeaderValue::try_from(id).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
+    let mut id = [0; REQUEST_ID_LEN];
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    // It has room for both.
+    let _ = write!(id.as_mut_slice(), "{:016x}-{count:016x}", *PROCESS);
+    HeaderValue::from_bytes(&id).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
 }
 
 /// Logs a 5xx, once, here. A mistake of ours is always logged; that something is away or full is logged

@@ -42,7 +42,6 @@ pub fn router_with(state: ApiState, more: Router<ApiState>) -> Router {
     let kept = axum::middleware::from_fn_with_state(state.clone(), keep_refused);
     let surrounded = axum::middleware::from_fn_with_state(state.clone(), around);
     let cors = cors(&state.settings().cors_origins);
-    let let_in = axum::middleware::from_fn_with_state(state.clone(), let_in);
     let sign_in_first = axum::middleware::from_fn_with_state(state.clone(), sign_in::sign_in_first);
     let mut described = taking_in().layer(kept).merge(asking());
     // A node that is alone spares its requests the layer.
@@ -50,7 +49,10 @@ pub fn router_with(state: ApiState, more: Router<ApiState>) -> Router {
         described = described.layer(axum::middleware::from_fn_with_state(state.clone(), pass_on));
     }
     // Who calls is asked before anything is passed on: the other node then needn't.
-    let (described, _) = described.layer(let_in).split_for_parts();
+    if state.settings().callers.are_asked() {
+        described = described.layer(axum::middleware::from_fn_with_state(state.clone(), let_in));
+    }
+    let (described, _) = described.split_for_parts();
     // The fallbacks first: what is layered after them surrounds them too.
     let router = described
         .merge(pages::routes().layer(sign_in_first))
