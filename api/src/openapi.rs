@@ -374,6 +374,7 @@ mod tests {
             streams: vec![Streams { of: String::new(), at: epoch, peak: 0 }],
             blocked,
             accounts: vec![AtLimit { account_id: String::new(), refused: 0, took_the_last: 0 }],
+            titles: std::collections::BTreeMap::new(),
             as_of: Vec::new(),
         };
         let concurrency = written(&concurrency);

@@ -162,8 +162,13 @@ impl Reads {
     pub(crate) async fn concurrency(
         &self,
         question: &concurrency::Question,
+        catalog: &CatalogView,
     ) -> Result<concurrency::Concurrency, Problem> {
-        concurrency::concurrency(&self.pool, question).await.map_err(unreadable)
+        let mut report = concurrency::concurrency(&self.pool, question).await.map_err(unreadable)?;
+        catalog.read(|catalog| {
+            report.name_titles(|id| catalog.title(&id.parse().ok()?).map(|title| title.name.clone()));
+        });
+        Ok(report)
     }
 
     /// How many clickstream events there were.

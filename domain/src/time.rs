@@ -2,8 +2,10 @@
 
 use std::fmt;
 
-use chrono::{DateTime, NaiveDate, SecondsFormat, Utc};
+use chrono::{DateTime, Datelike as _, NaiveDate, SecondsFormat, Utc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+const MS_PER_DAY: i64 = 86_400_000;
 
 /// An instant of log time, in milliseconds since the Unix epoch (UTC).
 ///
@@ -95,6 +97,32 @@ impl Timestamp {
         Some(Self(time.and_utc().timestamp_millis()))
     }
 
+    /// The instant as text; `None` where its year has not four digits. Every event and every answer has one: written with
+    /// chrono's formatter it would cost more than the verdict beside it.
+    fn written(self) -> Option<[u8; 24]> {
+        let date = DateTime::from_timestamp_millis(self.0)?.date_naive();
+        let year = u32::try_from(date.year()).ok().filter(|year| *year <= 9_999)?;
+        let ms = u32::try_from(self.0.rem_euclid(MS_PER_DAY)).ok()?;
+        let (hour, minute, second) = (ms / 3_600_000, ms / 60_000 % 60, ms / 1_000 % 60);
+        let mut text = *b"0000-00-00T00:00:00.000Z";
+        for (end, len, number) in [
+            (4, 4, year),
+            (7, 2, date.month()),
+            (10, 2, date.day()),
+            (13, 2, hour),
+            (16, 2, minute),
+            (19, 2, second),
+            (23, 3, ms % 1_000),
+        ] {
+            let mut rest = number;
+            for digit in text[end - len..end].iter_mut().rev() {
+                *digit = b"0123456789"[(rest % 10) as usize];
+                rest /= 10;
+            }
+        }
+        Some(text)
+    }
+
     /// The calendar form; instants outside chrono's range (±262 000 years) are clamped to it.
     #[must_use]
     pub fn to_utc(self) -> DateTime<Utc> {
@@ -127,7 +155,10 @@ impl From<DateTime<Utc>> for Timestamp {
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.to_utc().to_rfc3339_opts(SecondsFormat::Millis, true))
+        match self.written() {
+            Some(text) => f.write_str(str::from_utf8(&text).unwrap_or_default()),
+            None => f.write_str(&self.to_utc().to_rfc3339_opts(SecondsFormat::Millis, true)),
+        }
     }
 }
 
@@ -164,6 +195,20 @@ mod tests {
         let time = Timestamp::from_millis(1_795_380_423_120);
         assert_eq!(time.to_string(), "2026-11-22T20:47:03.120Z");
         assert_eq!(serde_json::from_str::<Timestamp>("\"2026-11-22T20:47:03.120Z\"").unwrap(), time);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn every_instant_is_written_as_chrono_writes_it(
+            millis in proptest::prop_oneof![
+                -80_000_000_000_000_i64..300_000_000_000_000,
+                proptest::prelude::any::<i64>(),
+            ],
+        ) {
+            let time = Timestamp::from_millis(millis);
+            let expected = time.to_utc().to_rfc3339_opts(SecondsFormat::Millis, true);
+            proptest::prop_assert_eq!(time.to_string(), expected);
+        }
     }
 
     #[test]

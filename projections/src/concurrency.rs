@@ -4,6 +4,7 @@
 
 mod packed;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
 
 use chrono::{DateTime, Utc};
@@ -104,8 +105,20 @@ pub struct Concurrency {
     pub blocked: Blocked,
     /// The accounts that were at their limit most often.
     pub accounts: Vec<AtLimit>,
+    /// What the titles above are called, where that is known: by their ids.
+    pub titles: BTreeMap<String, String>,
     /// What it rests on.
     pub as_of: Vec<AsOf>,
+}
+
+impl Concurrency {
+    /// Says what its titles are called, as `name_of` knows it.
+    pub fn name_titles(&mut self, name_of: impl Fn(&str) -> Option<String>) {
+        let apart = self.streams.iter().filter(|_| self.per == Per::Title).map(|streams| &streams.of);
+        let refused = self.blocked.by_title.iter().map(|title| &title.of);
+        let ids: BTreeSet<_> = apart.chain(refused).collect();
+        self.titles = ids.into_iter().filter_map(|id| Some((id.clone(), name_of(id)?))).collect();
+    }
 }
 
 /// The most streams at one instant of a minute, an hour or a day.
@@ -184,6 +197,7 @@ pub async fn concurrency(pool: &PgPool, question: &Question) -> Result<Concurren
         streams: Vec::new(),
         blocked: Blocked::default(),
         accounts: Vec::new(),
+        titles: BTreeMap::new(),
         as_of: Vec::new(),
     };
     let Some((mut tx, as_of)) = live::begin(pool, &REGISTERED).await? else { return Ok(report) };

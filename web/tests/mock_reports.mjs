@@ -70,7 +70,7 @@ function concurrency(query) {
     by_title: TITLES.map(([of], place) => ({ of, attempts: 140 - 22 * place })),
   };
   const accounts = Array.from({ length: 31 }, (_, n) => ({ account_id: `household-${String(n + 1).padStart(3, '0')}`, refused: Math.max(0, 40 - 2 * n), took_the_last: 55 - n }));
-  return { period, by, per, streams, blocked: isEmpty ? none : blocked, accounts: isEmpty ? [] : accounts, as_of: AS_OF };
+  return { period, by, per, streams, blocked: isEmpty ? none : blocked, accounts: isEmpty ? [] : accounts, titles: isEmpty ? {} : Object.fromEntries(TITLES), as_of: AS_OF };
 }
 
 const closed = [];

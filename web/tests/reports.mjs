@@ -180,7 +180,7 @@ await run(async (browser, base, isMock) => {
 
   // ── concurrency ──
   await page.goto(`${base}/concurrency?period=${period}&by=hour&per=device_class`);
-  await has('who was told no, and why', '#answer', 'Streams at once', 'limit 2 of standard@', 'Accounts at their limit', isMock ? 'household-001' : `${RUN}-full`);
+  await has('who was told no, and why', '#answer', 'Streams at once', 'limit 2 of standard@', 'Told no, for what', name, 'Accounts at their limit', isMock ? 'household-001' : `${RUN}-full`);
   await until('the streams are drawn', async () => (await page.locator('.plot canvas').count()) === 1);
   await light('concurrency');
   await looked('concurrency');
@@ -207,7 +207,7 @@ await run(async (browser, base, isMock) => {
   const none = { plays: 0, watched_ms: 0, aged_ms: 0, content_ms: 0, distinct_accounts: 0, completion_per_mille: null };
   await page.route('**/v1/reports/usage**', (route) => route.fulfill({ json: { period, by: 'day', rows: [], rows_in_all: 0, total: none, as_of: [] } }));
   const blocked = { attempts: 0, accounts: 0, sessions: 0, let_in: 0, waited_ms_median: null, waited_ms_p95: null, by_rule: [], by_device_class: [], by_title: [] };
-  await page.route('**/v1/reports/concurrency**', (route) => route.fulfill({ json: { period, by: 'day', per: 'everything', streams: [], blocked, accounts: [], as_of: [] } }));
+  await page.route('**/v1/reports/concurrency**', (route) => route.fulfill({ json: { period, by: 'day', per: 'everything', streams: [], blocked, accounts: [], titles: {}, as_of: [] } }));
   await page.goto(`${base}/overview`);
   await has('an overview of nothing says so', '#answer', 'Nothing was watched in the last 30 days', 'Nobody was told no');
   await looked('overview-empty', SHOTS.slice(1));

@@ -177,7 +177,7 @@ async fn concurrency(State(api): State<ApiState>, RawQuery(raw): RawQuery) -> Re
         device_class: query(raw, "device_class")?,
         top: query::<Limit<TOP_MAX>>(raw, "top")?.map(|Limit(top)| top),
     };
-    let report = api.reads().concurrency(&question).await?;
+    let report = api.reads().concurrency(&question, api.playback().catalog()).await?;
     Ok(match format {
         Format::Json => answer::ok(&report),
         Format::Csv => csv(report.to_csv(), "concurrency", &report.period, &report.as_of),

@@ -1,5 +1,7 @@
 //! Reports and what they are made from.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -209,6 +211,9 @@ pub(crate) struct ConcurrencyReport {
     blocked: ConcurrencyBlocked,
     /// The 100 accounts that were told no, or took their last slot, most often.
     accounts: Vec<ConcurrencyAccount>,
+    /// What the titles above are called, where that is known: by their ids.
+    #[schema(example = json!({"t-northern-lights": "Northern Lights"}))]
+    titles: BTreeMap<String, String>,
     as_of: Vec<ReportAsOf>,
 }
 

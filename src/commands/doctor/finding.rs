@@ -4,6 +4,9 @@ use comfy_table::presets::UTF8_BORDERS_ONLY;
 use comfy_table::{ContentArrangement, Table};
 use serde::Serialize;
 
+/// How wide the table is, in characters, where no terminal says how wide it may be.
+const WIDTH: u16 = 120;
+
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -91,6 +94,9 @@ impl Report {
         }
         let mut table = Table::new();
         table.load_style(UTF8_BORDERS_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+        if table.width().is_none() {
+            table.set_width(WIDTH);
+        }
         table.set_header(["", "check", "of", "what was found", "how to mend it"]);
         for Finding { check, of, state, says, fix } in &self.0 {
             let mark = match state {

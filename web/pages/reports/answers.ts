@@ -58,6 +58,8 @@ export interface Concurrency {
   streams: Streams[];
   blocked: Blocked;
   accounts: { account_id: string; refused: number; took_the_last: number }[];
+  /** What the titles above are called, where that is known: by their ids. */
+  titles: Record<string, string>;
   as_of: Place[];
 }
 

@@ -31,7 +31,6 @@ const WORDS: Record<string, (of: string) => string> = {
   everything: () => 'Streams at once',
   device_class: (of) => capital(deviceClassInWords(of)),
   territory: territoryInWords,
-  title: (of) => of,
 };
 
 /** What suits a period: a day by the minute would be asked for by whoever wants it. */
@@ -49,12 +48,13 @@ function attempts(caption: string, head: string, words: (of: string) => Node | s
   return table({ caption, columns, rows, sort: '-attempts', page: 10 });
 }
 
-function showStreams({ streams, by }: Concurrency, { period, per }: Values<typeof FIELDS>): HTMLElement {
+function showStreams({ streams, by, titles }: Concurrency, { period, per }: Values<typeof FIELDS>): HTMLElement {
   const apart = per === 'everything' ? '' : `, the ${LINES_MAX} with the highest peaks`;
   const every = { minute: 'each minute', hour: 'each hour', day: 'each day' }[by];
   const note = `The most at one instant of ${every}, log time${apart}`;
   if (streams.length === 0) return panel('Streams at once', note, h('p', { class: 'empty' }, `Nobody watched in ${periodInWords(period)}${state.href({}) === state.href({ device_class: '', territory: '', title: '' }) ? '' : ' there'}.`));
-  const { times, lines } = courseOf(streams, period, by, WORDS[per] ?? ((of) => of), Date.now());
+  const words = per === 'title' ? (of: string): string => titles[of] ?? of : (WORDS[per] ?? ((of: string): string => of));
+  const { times, lines } = courseOf(streams, period, by, words, Date.now());
   const parts: Intl.DateTimeFormatOptions = by === 'day' ? { day: 'numeric', month: 'short' } : { day: 'numeric', month: 'short', hour: '2-digit', minute: '2-digit' };
   const time = (at: number): string => new Date(at).toLocaleString('en-GB', { ...parts, timeZone: 'UTC' });
   return panel('Streams at once', note, chart({ title: 'Streams at once', times, lines, kind: by === 'day' ? 'bars' : 'line', figure: round, time }));
@@ -79,7 +79,7 @@ function showAnswer(found: Concurrency, values: Values<typeof FIELDS>): Node[] {
       { key: 'rule', head: 'Why', cell: ruleInWords },
       { key: 'attempts', head: 'Attempts', order: (row) => row.attempts, cell: (row) => bar(whole(row.attempts), row.attempts, blocked.attempts) },
     ];
-    const title = (of: string): HTMLElement => h('a', { href: ask('/titles', { title: of, period: values.period }) }, of);
+    const title = (of: string): HTMLElement => h('a', { href: ask('/titles', { title: of, period: values.period }), title: of }, found.titles[of] ?? of);
     parts.push(
       panel('Told no, and why', 'Over the period, whatever else is chosen above', table({ caption: 'Told no, by rule', columns, rows: blocked.by_rule, sort: '-attempts', page: 10 })),
       h(
