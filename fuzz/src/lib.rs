@@ -3,7 +3,7 @@
 //! Inputs are made of others that a decoder takes, by changes a parser is likely to trip over ([`mutation`]). There is no
 //! feedback from coverage, so that any toolchain runs it; instead what was taken is changed further, which leads deep.
 //!
-//! A target is run a few thousand times in the test suite, always by the same seed, and for as long as `FUZZ_SECONDS` says,
+//! A target is run ten thousand times in the test suite, always by the same seed, and for as long as `FUZZ_SECONDS` says,
 //! by `FUZZ_SEED` or another seed each time, where somebody asks for it (`make fuzz`). What it trips over is written to
 //! `fuzz/found/`; once mended, the file belongs into `fuzz/golden/`, from where it is tried in each run.
 
@@ -20,7 +20,7 @@ use rand_chacha::ChaCha8Rng;
 use mutation::Mutator;
 
 /// How many inputs of each target the suite tries.
-const IN_SUITE: u64 = 1_000;
+const IN_SUITE: u64 = 10_000;
 /// The suite's seed: a finding there is one everywhere.
 const SUITE_SEED: u64 = 1;
 /// Most inputs that are changed further.

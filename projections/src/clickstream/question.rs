@@ -141,6 +141,9 @@ pub struct Mistake {
     pub detail: String,
 }
 
+/// Most names with values of a question that is read from its text.
+const PAIRS_MAX: usize = 100;
+
 /// The kinds of questions, as they stand in paths and commands.
 pub const KINDS: [&str; 5] = ["trend", "breakdown", "sessions", "funnel", "retention"];
 
@@ -196,7 +199,11 @@ impl Question {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             (name.to_owned(), pairs::decoded(value))
         };
-        let pairs: Vec<_> = query.split('&').map(pair).collect();
+        let pairs: Vec<_> = query.split('&').take(PAIRS_MAX + 1).map(pair).collect();
+        if pairs.len() > PAIRS_MAX {
+            let detail = format!("must have at most {PAIRS_MAX} names and values");
+            return Err(vec![Mistake { pointer: "/".to_owned(), detail }]);
+        }
         Self::read(kind, &pairs)
     }
 
