@@ -30,7 +30,7 @@ pub(crate) fn name_of(method: &Method) -> &'static str {
 
 /// The counts of all requests and answers.
 pub(crate) struct Measures {
-    routes: HashMap<Box<str>, [OnceLock<OfRoute>; METHODS_LEN + 1]>,
+    routes: HashMap<Box<str>, [OnceLock<OfRoute>; METHODS_LEN + 1], foldhash::fast::RandomState>,
     allowed: Counter,
     blocked: Vec<Counter>,
     provisional: Counter,

@@ -24,7 +24,7 @@ use pulsegate_domain::ids::{AccountId, SessionId};
 use pulsegate_domain::time::Timestamp;
 use pulsegate_privacy::AccountKeys;
 use pulsegate_projections::catalog_view::CatalogView;
-use pulsegate_projections::hot_view::{Acknowledged, AsOf, HotView, Live, Look};
+use pulsegate_projections::hot_view::{Acknowledged, AsOf, HotView, Live, Look, Now};
 use pulsegate_service::admin::Readiness;
 use pulsegate_write_side::envelope::{self, Origin};
 use pulsegate_write_side::request::{EvictRequest, HeartbeatRequest, StartRequest, StopRequest};
@@ -180,8 +180,9 @@ impl Playback {
         let account = request.account_id.clone();
         let session = request.session_id.unwrap_or_else(envelope::new_session_id);
         let known = self.known(&account).await;
-        let admitted = self.admit(&account, session, &known, |known| {
-            let stamped = |catalog: &Catalog| stamp::started(request, session, catalog, known, self.now());
+        let now = self.inner.view.clock();
+        let admitted = self.admit(&account, session, &known, now, |known| {
+            let stamped = |catalog: &Catalog| stamp::started(request, session, catalog, known, now.at());
             PlaybackEvent::Started(self.inner.catalog.read(stamped))
         })?;
         let origin = Origin::new("/v1/accounts/sessions", self.now());
@@ -195,8 +196,9 @@ impl Playback {
         let (account, session) = (request.account_id.clone(), request.session_id);
         let happened_at = self.now().minus_ms(request.age_ms);
         let known = self.known(&account).await;
-        let admitted = self.admit(&account, session, &known, |known| {
-            let stamped = |catalog: &Catalog| stamp::heartbeat(request, catalog, known, self.now());
+        let now = self.inner.view.clock();
+        let admitted = self.admit(&account, session, &known, now, |known| {
+            let stamped = |catalog: &Catalog| stamp::heartbeat(request, catalog, known, now.at());
             PlaybackEvent::Heartbeat(self.inner.catalog.read(stamped))
         })?;
         let origin = Origin::new(SOURCE, happened_at);
@@ -347,22 +349,23 @@ impl Playback {
         })
     }
 
-    /// Makes the event of a request and checks it against what is known of its account.
+    /// Makes the event of a request and checks it against what is known of its account now.
     fn admit(
         &self,
         account: &AccountId,
         session: SessionId,
         known: &KnownAccount,
+        now: Now,
         make: impl FnOnce(Option<Known>) -> PlaybackEvent,
     ) -> Result<Admitted, CommandError> {
         let is_something = known.is_something();
-        self.look(account, known, |look: &Look<'_>| {
+        self.look_at(account, known, now, |look: &Look<'_>| {
             let open = look.account.and_then(|known| known.open_session(session));
             let event = make(open.map(Known::from));
             let nothing = Account::default();
             let known = look.account.unwrap_or(&nothing);
             let verdict = || known.verdict(session, look.as_of.at, look.policies);
-            match check_at_door(known, &event, look.as_of.at.max(self.now()), look.policies) {
+            match check_at_door(known, &event, look.as_of.at.max(now.at()), look.policies) {
                 Ok(()) => {}
                 // Where nothing is known, nothing is known to be wrong.
                 Err(_) if !is_something => {}

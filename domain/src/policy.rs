@@ -9,6 +9,7 @@ mod set;
 use std::fmt;
 use std::str::FromStr;
 
+use compact_str::CompactString;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
 
@@ -74,7 +75,11 @@ impl FromStr for PolicyRef {
 
 impl Serialize for PolicyRef {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        // Each answer of a check and each event has one: a formatter would cost more than its text.
+        let mut text = CompactString::new(self.name.as_str());
+        text.push('@');
+        text.push_str(itoa::Buffer::new().format(self.version));
+        serializer.serialize_str(&text)
     }
 }
 

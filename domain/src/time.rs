@@ -99,7 +99,7 @@ impl Timestamp {
 
     /// The instant as text; `None` where its year has not four digits. Every event and every answer has one: written with
     /// chrono's formatter it would cost more than the verdict beside it.
-    fn written(self) -> Option<[u8; 24]> {
+    pub(crate) fn written(self) -> Option<[u8; 24]> {
         let date = DateTime::from_timestamp_millis(self.0)?.date_naive();
         let year = u32::try_from(date.year()).ok().filter(|year| *year <= 9_999)?;
         let ms = u32::try_from(self.0.rem_euclid(MS_PER_DAY)).ok()?;

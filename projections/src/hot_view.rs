@@ -40,7 +40,8 @@ use uuid::Uuid;
 use crate::catalog_view::CatalogView;
 use crate::reader::{POLL, ReaderContext, ReaderError, ReaderSettings};
 pub use live::{Live, LiveDecision};
-use log_time::{LogTime, Now, wall};
+pub use log_time::Now;
+use log_time::{LogTime, wall};
 use ownership::Change;
 pub use ownership::{FoldState, PartitionFold};
 pub use shard::Acknowledged;
@@ -194,8 +195,13 @@ impl HotView {
 
     /// Looks at an account as folded so far. `look` runs under the partition's read lock.
     pub fn look<R>(&self, account: &AccountId, look: impl FnOnce(&Look<'_>) -> R) -> R {
+        self.look_at(account, self.clock(), look)
+    }
+
+    /// The same at an instant that was asked for before: of many, each need not ask the clocks.
+    pub fn look_at<R>(&self, account: &AccountId, now: Now, look: impl FnOnce(&Look<'_>) -> R) -> R {
         let policies = self.inner.catalog.policies();
-        self.shard(account).look(account, &policies, self.inner.log_time.now(), look)
+        self.shard(account).look(account, &policies, now, look)
     }
 
     /// The verdict on a session as folded so far; `None` if it is unknown.
@@ -262,7 +268,13 @@ impl HotView {
     /// What time it is: by this node's clock, kept to what the log's own stamps say.
     #[must_use]
     pub fn now(&self) -> Timestamp {
-        self.inner.log_time.now().at
+        self.clock().at
+    }
+
+    /// The same, to be [looked at](Self::look_at).
+    #[must_use]
+    pub fn clock(&self) -> Now {
+        self.inner.log_time.now()
     }
 
     /// How old the oldest partition's proof is that the view is at the end of the log, in milliseconds.

@@ -96,6 +96,7 @@ impl EventLog {
     pub async fn append(&self, mut record: Record) -> Result<Appended, AppendError> {
         let span = traced::begin(&mut record);
         let weight = self.inner.enter(&record)?;
+        self.inner.meters.in_flight(self.in_flight());
         let (sender, answer) = oneshot::channel();
         let since = Instant::now();
         let lane = self.inner.lane_of(&record);
@@ -151,6 +152,7 @@ impl EventLog {
                 Err(error) => settled(&[index], vec![Err(error)]),
             }
         }
+        self.inner.meters.in_flight(self.in_flight());
         let mut waiting = FuturesUnordered::new();
         for (lane, Part { indices, records }) in parts {
             let (group, answer) = Group::new(records.len());
@@ -236,11 +238,10 @@ impl Inner {
         let count = self.in_flight.fetch_add(1, Ordering::Relaxed);
         let bytes = self.weight.fetch_add(weight, Ordering::Relaxed);
         if count >= self.queue_max || bytes + weight > QUEUE_BYTES_MAX {
-            self.leave(weight);
+            self.leave(1, weight);
             self.meters.failed(AppendError::QueueFull);
             return Err(AppendError::QueueFull);
         }
-        self.meters.in_flight(count + 1);
         Ok(weight)
     }
 
@@ -332,19 +333,22 @@ impl Inner {
     }
 
     fn finish(&self, ticket: Ticket, outcome: Result<Appended, AppendError>) {
-        match outcome {
-            Ok(appended) => {
-                self.meters.appended(self.addresses[ticket.lane].topic, ticket.since.elapsed(), appended.at);
-            }
-            Err(error) => self.meters.failed(error),
+        if let Err(error) = outcome {
+            self.meters.failed(error);
         }
-        ticket.reply.send(outcome);
-        self.leave(ticket.weight);
+        let Ticket { lane, weight, since, reply } = ticket;
+        // Records that were sent together leave together: counting each by itself would cost more than its delivery.
+        if let Some(settled) = reply.send(weight, outcome) {
+            if let Some((count, stamp)) = settled.appended {
+                self.meters.appended(self.addresses[lane].topic, count, since.elapsed(), stamp);
+            }
+            self.leave(settled.records, settled.weight);
+        }
     }
 
-    fn leave(&self, weight: usize) {
+    fn leave(&self, records: usize, weight: usize) {
         self.weight.fetch_sub(weight, Ordering::Relaxed);
-        let left = self.in_flight.fetch_sub(1, Ordering::Relaxed) - 1;
+        let left = self.in_flight.fetch_sub(records, Ordering::Relaxed) - records;
         self.meters.in_flight(left);
         if left == 0 {
             self.idle.notify_waiters();

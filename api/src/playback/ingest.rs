@@ -79,14 +79,15 @@ impl Playback {
     /// # Errors
     /// If not one could be appended because the log is away: the batch is to be sent again.
     pub async fn heartbeats(&self, batch: Batch<HeartbeatRequest>) -> Result<BatchOutcome, CommandError> {
-        let received_at = self.now();
+        let now = self.inner.view.clock();
+        let received_at = now.at();
         let mut outcome = BatchOutcome::refusing(batch.rejected);
         let mut outgoing = Vec::with_capacity(batch.accepted.len());
         let cold = self.known_of_all(batch.accepted.iter().map(|(_, request)| &request.account_id)).await;
         for (index, request) in batch.accepted {
             let (account, session, age_ms) = (request.account_id.clone(), request.session_id, request.age_ms);
             let known = cold.get(&account).unwrap_or(&KnownAccount::View);
-            let admitted = self.admit(&account, session, known, |known| {
+            let admitted = self.admit(&account, session, known, now, |known| {
                 let stamped = |catalog: &Catalog| stamp::heartbeat(request, catalog, known, received_at);
                 PlaybackEvent::Heartbeat(self.inner.catalog.read(stamped))
             });
@@ -215,7 +216,10 @@ impl Playback {
             PlaybackEvent::Signal(self.inner.catalog.read(stamped))
         };
         match session {
-            Some(session) => self.admit(&account, session, known, make).map(|admitted| admitted.event),
+            Some(session) => {
+                let now = self.inner.view.clock();
+                self.admit(&account, session, known, now, make).map(|admitted| admitted.event)
+            }
             None => Ok(make(stands)),
         }
     }

@@ -10,7 +10,7 @@ use pulsegate_domain::ids::AccountId;
 use pulsegate_domain::policy::PolicySet;
 use pulsegate_domain::time::Timestamp;
 use pulsegate_projections::active_sessions::{self, KnownAccount};
-use pulsegate_projections::hot_view::{AsOf, Look};
+use pulsegate_projections::hot_view::{AsOf, Look, Now};
 
 use super::Playback;
 
@@ -107,9 +107,20 @@ impl Playback {
 
     /// Looks at an account as it is known.
     pub(super) fn look<R>(&self, account: &AccountId, known: &Known, look: impl FnOnce(&Look<'_>) -> R) -> R {
+        self.look_at(account, known, self.inner.view.clock(), look)
+    }
+
+    /// The same at an instant.
+    pub(super) fn look_at<R>(
+        &self,
+        account: &AccountId,
+        known: &Known,
+        now: Now,
+        look: impl FnOnce(&Look<'_>) -> R,
+    ) -> R {
         match known {
-            Known::View => self.inner.view.look(account, look),
-            Known::ReadModel(cold) | Known::Nothing(cold) => look(&cold.look(self.now())),
+            Known::View => self.inner.view.look_at(account, now, look),
+            Known::ReadModel(cold) | Known::Nothing(cold) => look(&cold.look(now.at())),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{Envelope, Event, as_written, unknown_kind};
+use super::{Attributes, Envelope, Event, as_written, unknown_kind};
 use crate::ids::{
     AccountId, ContentKind, DeviceClass, DeviceId, EvictedBy, PlayerState, RightsHolderId, SessionId, SignalKind,
     Territory, TitleId,
@@ -226,5 +226,12 @@ impl Event for PlaybackEvent {
 
     fn read_as_written(value: &[u8]) -> Option<Envelope<'_, Self>> {
         as_written::heartbeat(value)
+    }
+
+    fn write_as_written(&self, attributes: &Attributes<'_>) -> Option<Vec<u8>> {
+        match self {
+            Self::Heartbeat(heartbeat) => as_written::write_heartbeat(attributes, heartbeat),
+            _ => None,
+        }
     }
 }

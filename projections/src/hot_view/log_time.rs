@@ -17,12 +17,18 @@ const DRIFT: i64 = 1_000;
 
 /// An instant, by the log as far as this node knows it, and by its monotonic clock.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Now {
+pub struct Now {
     pub(super) at: Timestamp,
     pub(super) instant: Instant,
 }
 
 impl Now {
+    /// What time it is, by the log.
+    #[must_use]
+    pub const fn at(self) -> Timestamp {
+        self.at
+    }
+
     /// What time it was then.
     pub(super) fn then(self, instant: Instant) -> Timestamp {
         self.at.minus_ms(ms(self.instant.saturating_duration_since(instant)).unsigned_abs())

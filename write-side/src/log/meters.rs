@@ -31,7 +31,7 @@ impl Meters {
         metrics::describe_histogram!(
             "pulsegate_log_append_seconds",
             metrics::Unit::Seconds,
-            "From append to acknowledgement"
+            "From append to acknowledgement; of a batch once for each partition"
         );
         metrics::describe_gauge!("pulsegate_log_in_flight", "Records that wait for the broker");
         metrics::gauge!("pulsegate_log_in_flight_max").set(gauged(queue_max));
@@ -49,10 +49,10 @@ impl Meters {
         }
     }
 
-    /// A record that took so long was stamped by the broker somewhere in between.
+    /// Records that were sent together and took so long; the last was stamped by the broker somewhere in between.
     #[expect(clippy::cast_precision_loss, reason = "two clocks 2^52 ms apart are wrong enough")]
-    pub(super) fn appended(&self, topic: Topic, took: Duration, stamp: Timestamp) {
-        self.appended[topic as usize].increment(1);
+    pub(super) fn appended(&self, topic: Topic, count: usize, took: Duration, stamp: Timestamp) {
+        self.appended[topic as usize].increment(u64::try_from(count).unwrap_or(u64::MAX));
         self.latency.record(took.as_secs_f64());
         let answered = Timestamp::from(Utc::now());
         let asked = answered.minus_ms(u64::try_from(took.as_millis()).unwrap_or(u64::MAX).saturating_add(1));

@@ -162,7 +162,7 @@ impl ProducerContext for Delivery {
         };
         match self.log.upgrade() {
             Some(log) => log.delivered(*ticket, outcome),
-            None => ticket.reply.send(outcome),
+            None => drop(ticket.reply.send(ticket.weight, outcome)),
         }
     }
 }
