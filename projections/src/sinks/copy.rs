@@ -194,6 +194,12 @@ impl Row<'_> {
         self.value(value.as_bytes())
     }
 
+    /// A `text` of bytes that are UTF-8. The server checks that again, so it needn't be checked here each time.
+    pub fn utf8(&mut self, value: &[u8]) -> &mut Self {
+        debug_assert!(std::str::from_utf8(value).is_ok());
+        self.value(value)
+    }
+
     /// A `text`, or none.
     pub fn text_or_null(&mut self, value: Option<&str>) -> &mut Self {
         self.maybe(value, |row, value| row.text(value))

@@ -4,6 +4,9 @@ mod random;
 mod straight;
 
 use chrono::DateTime;
+use proptest::prelude::{Strategy, prop, prop_oneof};
+use proptest::sample::select;
+use proptest::strategy::ValueTree as _;
 use proptest::test_runner::{Config, TestRunner};
 use pulsegate_domain::topic::Topic;
 use pulsegate_projections::clickstream::question::Question;
@@ -135,6 +138,59 @@ async fn any_json_is_broken_down_and_none_stops_a_question() {
             assert_eq!(clickstream::ask(pool, &trend).await.unwrap().rows, Rows::Trend(vec![]));
         }
         assert_eq!(told("$.größe").await.len(), 2);
+    })
+    .await;
+}
+
+/// JSON objects, some of which `jsonb` can't hold.
+fn objects() -> impl Strategy<Value = String> {
+    let leaf = prop_oneof![
+        4 => select(&[
+            "null", "true", "false", "0", "-0", "1.50", "1e5", "1E+400000", "1e-20000", "-1.5E3", r#""""#, r#""1e5""#,
+            r#""\u0041""#, r#""\u0000""#, r#""\ud83d\ude00""#, r#""\ud83d""#, r#""\\u0000""#, r#""\\\u0000""#, r#""\"1e9\"""#,
+            r#""größe""#, r#""\n\/""#,
+        ][..]).prop_map(str::to_owned),
+        1 => "[1-9][0-9]{0,400}(\\.[0-9]{1,400})?",
+        1 => (1..400_usize).prop_map(|depth| "[".repeat(depth) + &"]".repeat(depth)),
+    ];
+    let value = leaf.prop_recursive(3, 12, 4, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(|values| format!("[{}]", values.join(" , "))),
+            prop::collection::vec((select(&["a", "e", "1e", r"\u0000", "\\\""][..]), inner), 0..4).prop_map(|fields| {
+                let fields: Vec<_> = fields.iter().map(|(name, value)| format!("\"{name}\" : {value}")).collect();
+                format!("{{{}}}", fields.join(","))
+            }),
+        ]
+    });
+    value.prop_map(|value| format!(r#"{{"v":{value}}}"#))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sample_holds_as_jsonb_whatever_jsonb_can_hold() {
+    on_a_database(async |pool| {
+        let mut runner = TestRunner::deterministic();
+        let log: Vec<_> = (0..6_000)
+            .map(|offset| {
+                let properties = objects().new_tree(&mut runner).unwrap().current();
+                let value = format!(
+                    r#"{{"id":"{offset}","type":"pulsegate.clickstream.recorded.v1","data":
+                         {{"name":"n","account_id":"a{offset}","properties":{properties}}}}}"#
+                );
+                raw(offset, BEGIN_MS, value)
+            })
+            .collect();
+        fold(pool, 0, &log).await;
+        let (rows, without, other) = sqlx::query_as::<_, (i64, i64, i64)>(
+            "select count(*), count(*) filter (where sample.properties is null),
+                    count(*) filter (where sample.properties is distinct from
+                                           clickstream_v2.properties_of(events.properties))
+             from clickstream_v2.sample_16 as sample join clickstream_v2.events using (partition, log_offset)",
+        )
+        .fetch_one(pool)
+        .await
+        .unwrap();
+        assert!(rows > 200 && without > 20 && without < rows / 2, "{without} of {rows} rows have no properties");
+        assert_eq!(other, 0);
     })
     .await;
 }

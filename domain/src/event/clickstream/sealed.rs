@@ -1,7 +1,9 @@
 //! What a person wrote, sealed before it went into the log: `recorded.v2`, and how it is read as a `recorded.v1`.
 
 use std::borrow::Cow;
+use std::sync::LazyLock;
 
+use memchr::memmem::Finder;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -76,8 +78,10 @@ impl<'a> SealedRef<'a> {
     /// Reads the value of a record; `None` if it is no sealed event.
     #[must_use]
     pub fn read(value: &'a [u8]) -> Option<Self> {
+        static SAYS_SO: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(SEALED));
         // Most events are something else, and are read by others: these words are looked for before anything is parsed.
-        let text = std::str::from_utf8(value).ok().filter(|text| text.contains(SEALED))?;
+        SAYS_SO.find(value)?;
+        let text = std::str::from_utf8(value).ok()?;
         serde_json::from_str::<Self>(text).ok().filter(|read| read.kind == SEALED)
     }
 
