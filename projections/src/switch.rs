@@ -8,7 +8,8 @@
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use sqlx::PgPool;
+use sqlx::pool::PoolConnection;
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool, Postgres};
 use thiserror::Error;
 
 use crate::builds::{Build, Choice, ChoiceError, MeetError, history, meet, tables};
@@ -67,11 +68,12 @@ pub async fn switch(
     shadow: Option<&str>,
     force: Option<&str>,
 ) -> Result<Switched, SwitchError> {
-    let choice = Choice::of(pool, registered, shadow).await?;
-    if force.is_none() && !choice.shadow_is_verified(pool).await? {
+    let mut connection = pool.acquire().await?;
+    let choice = Choice::of(&mut connection, registered, shadow).await?;
+    if force.is_none() && !choice.shadow_is_verified(&mut connection).await? {
         return Err(SwitchError::NotVerified(choice.shadow.to_string()));
     }
-    change(pool, &choice.live, &choice.shadow, "switched", force).await
+    change(pool, connection, &choice, "switched", force).await
 }
 
 /// Shows readers the build again that was live before.
@@ -80,34 +82,39 @@ pub async fn rollback(
     registered: &'static Registered,
     force: Option<&str>,
 ) -> Result<Switched, SwitchError> {
-    let choice = Choice::of_the_one_before(pool, registered).await?;
-    change(pool, &choice.live, &choice.shadow, "rolled back", force).await
+    let mut connection = pool.acquire().await?;
+    let choice = Choice::of_the_one_before(&mut connection, registered).await?;
+    change(pool, connection, &choice, "rolled back", force).await
 }
 
 async fn change(
     pool: &PgPool,
-    live: &Build,
-    next: &Build,
+    connection: PoolConnection<Postgres>,
+    choice: &Choice,
     what: &'static str,
     force: Option<&str>,
 ) -> Result<Switched, SwitchError> {
+    let Choice { live, shadow: next } = choice;
     // Both stand at one vector while readers change over: what they see never goes back in time.
     let wait = if force.is_some() { MEET_FORCED_MAX } else { MEET_MAX };
-    let meeting = match meet(pool, live.registered().name, [live.schema(), next.schema()], wait).await {
-        Ok(meeting) => Some(meeting),
-        Err(MeetError::Behind { .. }) if force.is_some() => None,
-        Err(MeetError::Database(error)) => return Err(error.into()),
-        Err(error) => return Err(SwitchError::Lags(error)),
-    };
-    let switched = flip(pool, live, next, what, force).await;
-    if let Some(meeting) = meeting {
-        meeting.release().await?;
+    match meet(connection, live.registered().name, [live.schema(), next.schema()], wait).await {
+        Ok(mut meeting) => {
+            let switched = flip(meeting.connection(), live, next, what, force).await;
+            let released = meeting.release().await;
+            let switched = switched?;
+            released?;
+            Ok(switched)
+        }
+        Err(MeetError::Behind { .. }) if force.is_some() => {
+            flip(&mut *pool.acquire().await?, live, next, what, force).await
+        }
+        Err(MeetError::Database(error)) => Err(error.into()),
+        Err(error) => Err(SwitchError::Lags(error)),
     }
-    switched
 }
 
 async fn flip(
-    pool: &PgPool,
+    connection: &mut PgConnection,
     live: &Build,
     next: &Build,
     what: &'static str,
@@ -117,7 +124,7 @@ async fn flip(
     for tries in 1..=TRIES_MAX {
         let begun = Instant::now();
         let patience = (LOCK_WAIT_MIN * tries.div_ceil(5)).min(LOCK_WAIT_MAX);
-        match flip_once(pool, live, next, what, force, patience).await {
+        match flip_once(connection, live, next, what, force, patience).await {
             Ok(()) => {
                 let took_ms = begun.elapsed().as_secs_f64() * 1e3;
                 return Ok(Switched { live: next.to_string(), before: live.to_string(), took_ms, tries });
@@ -139,20 +146,15 @@ fn is_in_the_way(error: &sqlx::Error) -> bool {
 }
 
 async fn flip_once(
-    pool: &PgPool,
+    connection: &mut PgConnection,
     live: &Build,
     next: &Build,
     what: &'static str,
     force: Option<&str>,
     patience: Duration,
 ) -> Result<(), sqlx::Error> {
-    let mut tx = pool.begin().await?;
-    // Readers that come now wait behind this, so it must not wait long for those that are there.
-    sqlx::query("select set_config('lock_timeout', $1, true)")
-        .bind(patience.as_millis().to_string())
-        .execute(&mut *tx)
-        .await?;
-    tables::point_views(next, &mut tx).await?;
+    let begin = format!("begin; set local lock_timeout = {}", patience.as_millis());
+    let mut tx = connection.begin_with(AssertSqlSafe(begin)).await?;
     let left = sqlx::query(
         "update pulsegate.projection_builds set state = 'shadow', replaced_at = now()
          where build = $1 and state = 'live'",
@@ -173,5 +175,7 @@ async fn flip_once(
     .await?;
     let reason = force.map_or_else(String::new, |reason| format!(", forced: {reason}"));
     history::note(&mut *tx, next, what, &format!("from {live}{reason}")).await?;
+    // Last, because readers that come from now on wait until the commit; so it must not wait long for those that are there.
+    tables::point_views(next, &mut tx).await?;
     tx.commit().await
 }

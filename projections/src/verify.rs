@@ -62,12 +62,13 @@ pub async fn verify(
     with: &Dependencies,
 ) -> Result<Verdict, VerifyError> {
     let pool = &with.pool;
-    let Choice { live, shadow } = Choice::of(pool, registered, shadow).await?;
+    let mut connection = pool.acquire().await?;
+    let Choice { live, shadow } = Choice::of(&mut connection, registered, shadow).await?;
     let meeting = {
         let helped = CancellationToken::new();
         let _ends_help = helped.clone().drop_guard();
         let help = tokio::spawn(help([live.clone(), shadow.clone()], with.clone(), helped));
-        let meeting = meet(pool, registered.name, [live.schema(), shadow.schema()], MEET_MAX).await;
+        let meeting = meet(connection, registered.name, [live.schema(), shadow.schema()], MEET_MAX).await;
         drop(help);
         meeting?
     };

@@ -1,6 +1,6 @@
 //! Which two builds of a projection are meant.
 
-use sqlx::PgPool;
+use sqlx::PgConnection;
 use thiserror::Error;
 
 use super::Build;
@@ -36,7 +36,7 @@ pub enum ChoiceError {
 impl Choice {
     /// The newest shadow, or the one named.
     pub(crate) async fn of(
-        pool: &PgPool,
+        connection: &mut PgConnection,
         registered: &'static Registered,
         named: Option<&str>,
     ) -> Result<Self, ChoiceError> {
@@ -47,44 +47,51 @@ impl Choice {
         )
         .bind(registered.name)
         .bind(named)
-        .fetch_optional(pool)
+        .fetch_optional(&mut *connection)
         .await?;
         let missing = || match named {
             Some(named) => ChoiceError::NotAShadow(named.to_owned(), registered.name.to_owned()),
             None => ChoiceError::NoShadow(registered.name.to_owned()),
         };
-        Self::with(pool, registered, &shadow.ok_or_else(missing)?).await
+        Self::with(connection, registered, &shadow.ok_or_else(missing)?).await
     }
 
     /// The build that was live before.
-    pub(crate) async fn of_the_one_before(pool: &PgPool, registered: &'static Registered) -> Result<Self, ChoiceError> {
+    pub(crate) async fn of_the_one_before(
+        connection: &mut PgConnection,
+        registered: &'static Registered,
+    ) -> Result<Self, ChoiceError> {
         let before = sqlx::query_scalar::<_, String>(
             "select build from pulsegate.projection_builds
              where name = $1 and state in ('shadow', 'verified') and replaced_at is not null
              order by replaced_at desc limit 1",
         )
         .bind(registered.name)
-        .fetch_optional(pool)
+        .fetch_optional(&mut *connection)
         .await?;
         let before = before.ok_or_else(|| ChoiceError::NothingBefore(registered.name.to_owned()))?;
-        Self::with(pool, registered, &before).await
+        Self::with(connection, registered, &before).await
     }
 
-    async fn with(pool: &PgPool, registered: &'static Registered, shadow: &str) -> Result<Self, ChoiceError> {
+    async fn with(
+        connection: &mut PgConnection,
+        registered: &'static Registered,
+        shadow: &str,
+    ) -> Result<Self, ChoiceError> {
         let live = sqlx::query_scalar::<_, String>(
             "select build from pulsegate.projection_builds where name = $1 and state = 'live'",
         )
         .bind(registered.name)
-        .fetch_optional(pool)
+        .fetch_optional(connection)
         .await?;
         let live = live.ok_or_else(|| ChoiceError::NothingLive(registered.name.to_owned()))?;
         Ok(Self { live: Build::named(registered, &live), shadow: Build::named(registered, shadow) })
     }
 
-    pub(crate) async fn shadow_is_verified(&self, pool: &PgPool) -> Result<bool, sqlx::Error> {
+    pub(crate) async fn shadow_is_verified(&self, connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
         sqlx::query_scalar("select state = 'verified' from pulsegate.projection_builds where build = $1")
             .bind(self.shadow.schema())
-            .fetch_one(pool)
+            .fetch_one(connection)
             .await
     }
 }

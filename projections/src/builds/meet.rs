@@ -5,7 +5,8 @@
 
 use std::time::{Duration, Instant};
 
-use sqlx::{Connection as _, PgConnection, PgPool};
+use sqlx::pool::PoolConnection;
+use sqlx::{AssertSqlSafe, PgConnection, Postgres};
 use thiserror::Error;
 
 /// How often it is looked whether both have arrived.
@@ -14,10 +15,16 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Two builds that stand at one vector, until [`release`](Self::release).
 #[derive(Debug)]
 pub(crate) struct Meeting {
-    pool: PgPool,
     builds: [String; 2],
-    /// Holds the lock that only one meeting of a projection can have.
-    lock: PgConnection,
+    lock: Lock,
+}
+
+/// The lock that only one meeting of a projection can have. It is the connection's, which is closed unless the lock was
+/// let go.
+#[derive(Debug)]
+struct Lock {
+    connection: PoolConnection<Postgres>,
+    is_let_go: bool,
 }
 
 /// Why two builds don't come to stand at one vector.
@@ -41,19 +48,17 @@ pub enum MeetError {
     Database(#[from] sqlx::Error),
 }
 
-/// Waits for at most `wait` until both builds of `name` stand at one vector, where they then stay.
-pub(crate) async fn meet(pool: &PgPool, name: &str, builds: [&str; 2], wait: Duration) -> Result<Meeting, MeetError> {
-    // Taken out of the pool for good, because the lock is the connection's; a new one would take as long as all the rest.
-    let mut lock = pool.acquire().await?.detach();
-    let locked: bool = sqlx::query_scalar("select pg_try_advisory_lock(hashtext('pulsegate.meet'), hashtext($1))")
-        .bind(name)
-        .fetch_one(&mut lock)
-        .await?;
-    if !locked {
-        return Err(MeetError::Busy(name.to_owned()));
-    }
-    hold(pool, builds, wait).await?;
-    let meeting = Meeting { pool: pool.clone(), builds: builds.map(str::to_owned), lock };
+/// Waits for at most `wait` until both builds of `name` stand at one vector, where they then stay. Everything is said over
+/// one connection: of readers in a hurry each question may have to wait for a core.
+pub(crate) async fn meet(
+    connection: PoolConnection<Postgres>,
+    name: &str,
+    builds: [&str; 2],
+    wait: Duration,
+) -> Result<Meeting, MeetError> {
+    let Some(mut lock) = Lock::take(connection, name).await? else { return Err(MeetError::Busy(name.to_owned())) };
+    hold(&mut lock.connection, builds, wait).await?;
+    let mut meeting = Meeting { builds: builds.map(str::to_owned), lock };
     let begun = Instant::now();
     loop {
         let behind = sqlx::query_as::<_, (String, i64)>(
@@ -61,7 +66,7 @@ pub(crate) async fn meet(pool: &PgPool, name: &str, builds: [&str; 2], wait: Dur
              where build = any($1) and next_offset < hold_at group by build order by 2 desc",
         )
         .bind(&meeting.builds[..])
-        .fetch_optional(pool)
+        .fetch_optional(&mut *meeting.lock.connection)
         .await;
         match behind {
             Ok(None) => return Ok(meeting),
@@ -78,50 +83,75 @@ pub(crate) async fn meet(pool: &PgPool, name: &str, builds: [&str; 2], wait: Dur
     }
 }
 
-async fn hold(pool: &PgPool, builds: [&str; 2], wait: Duration) -> Result<(), sqlx::Error> {
-    let mut tx = pool.begin().await?;
-    // A batch that is under way is waited for, but not for ever.
-    sqlx::query("set local lock_timeout = '30s'").execute(&mut *tx).await?;
-    sqlx::query(
-        "insert into pulsegate.projection_offsets (build, topic, partition, next_offset, clock_ms)
-         select build, topic, partition, 0, (-9223372036854775808)
-         from unnest($1::text[]) as both_of (build),
-              (select distinct topic, partition from pulsegate.projection_offsets where build = any($1)) as of_either
-         order by build, topic, partition
-         on conflict do nothing",
-    )
-    .bind(&builds[..])
-    .execute(&mut *tx)
-    .await?;
+/// Holds both at the furthest offset of either. One question to the database, and so one transaction.
+async fn hold(connection: &mut PgConnection, builds: [&str; 2], wait: Duration) -> Result<(), sqlx::Error> {
+    let [one, other] = builds;
+    let seconds = (wait + Duration::from_secs(15)).as_secs();
+    // Names of builds are names of schemas that were checked. A batch that is under way is waited for, but not for ever.
     // With every row locked, none of them moves while it is said how far they may.
-    sqlx::query(
-        "select from pulsegate.projection_offsets where build = any($1) order by build, topic, partition for update",
-    )
-    .bind(&builds[..])
-    .execute(&mut *tx)
-    .await?;
-    sqlx::query(
-        "update pulsegate.projection_offsets as offsets
-         set hold_at = furthest.next_offset, hold_until = clock_timestamp() + make_interval(secs => $2)
+    let sql = format!(
+        "set local lock_timeout = '30s';
+         insert into pulsegate.projection_offsets (build, topic, partition, next_offset, clock_ms)
+         select build, topic, partition, 0, (-9223372036854775808)
+         from (values ('{one}'), ('{other}')) as both_of (build),
+              (select distinct topic, partition from pulsegate.projection_offsets
+               where build in ('{one}', '{other}')) as of_either
+         order by build, topic, partition
+         on conflict do nothing;
+         select from pulsegate.projection_offsets where build in ('{one}', '{other}')
+         order by build, topic, partition for update;
+         update pulsegate.projection_offsets as offsets
+         set hold_at = furthest.next_offset, hold_until = clock_timestamp() + interval '{seconds} s'
          from (select topic, partition, max(next_offset) as next_offset from pulsegate.projection_offsets
-               where build = any($1) group by topic, partition) as furthest
-         where offsets.build = any($1)
-           and offsets.topic = furthest.topic and offsets.partition = furthest.partition",
-    )
-    .bind(&builds[..])
-    .bind((wait + Duration::from_secs(15)).as_secs_f64())
-    .execute(&mut *tx)
-    .await?;
-    tx.commit().await
+               where build in ('{one}', '{other}') group by topic, partition) as furthest
+         where offsets.build in ('{one}', '{other}')
+           and offsets.topic = furthest.topic and offsets.partition = furthest.partition"
+    );
+    sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection).await?;
+    Ok(())
 }
 
 impl Meeting {
+    /// The connection that holds it, for what is done meanwhile.
+    pub(crate) fn connection(&mut self) -> &mut PgConnection {
+        &mut self.lock.connection
+    }
+
     /// Lets both go on.
-    pub(crate) async fn release(self) -> Result<(), sqlx::Error> {
+    pub(crate) async fn release(mut self) -> Result<(), sqlx::Error> {
         sqlx::query("update pulsegate.projection_offsets set hold_at = null, hold_until = null where build = any($1)")
             .bind(&self.builds[..])
-            .execute(&self.pool)
+            .execute(self.connection())
             .await?;
-        self.lock.close().await
+        self.lock.let_go().await
+    }
+}
+
+impl Lock {
+    /// Takes it, unless somebody else has it.
+    async fn take(connection: PoolConnection<Postgres>, name: &str) -> Result<Option<Self>, sqlx::Error> {
+        let mut lock = Self { connection, is_let_go: false };
+        let is_taken: bool =
+            sqlx::query_scalar("select pg_try_advisory_lock(hashtext('pulsegate.meet'), hashtext($1))")
+                .bind(name)
+                .fetch_one(&mut *lock.connection)
+                .await?;
+        lock.is_let_go = !is_taken;
+        Ok(is_taken.then_some(lock))
+    }
+
+    async fn let_go(mut self) -> Result<(), sqlx::Error> {
+        // All of them: it holds no other.
+        sqlx::query("select pg_advisory_unlock_all()").execute(&mut *self.connection).await?;
+        self.is_let_go = true;
+        Ok(())
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        if !self.is_let_go {
+            self.connection.close_on_drop();
+        }
     }
 }
