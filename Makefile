@@ -39,7 +39,8 @@ test: ## Every check there is: format, lints, docs, web and Rust tests, on a rea
 	@ops/test
 
 .PHONY: bench
-bench: build ## Measure the main job and the projections against the raw limits of their parts; rows also in target/bench.json
+bench: web ## Measure the main job and the projections against the raw limits of their parts; rows also in target/bench.json
+	@ops/check-tools
 	@PULSEGATE_KAFKA_JVM=-XX:+TieredCompilation ops/with-services cargo bench -p pulsegate --bench main_job --locked
 
 .PHONY: chaos
@@ -48,7 +49,8 @@ chaos: web ## Break everything in turn for CHAOS_SECONDS (600) while viewers pla
 	CHAOS_SECONDS=$(or $(CHAOS_SECONDS),600) cargo test --locked --test pulsegate -- chaos --nocapture
 
 .PHONY: soak
-soak: build ## Half of a node's load for SOAK_SECONDS (3600): memory and latency must not grow
+soak: web ## Half of a node's load for SOAK_SECONDS (3600): memory and latency must not grow
+	@ops/check-tools
 	@PULSEGATE_KAFKA_JVM=-XX:+TieredCompilation ops/with-services cargo bench -p pulsegate --bench main_job --locked -- soak
 
 .PHONY: image
