@@ -1,4 +1,7 @@
 //! The limit of a rebuild that appends: the same rows, made before, sent by binary COPY and nothing else.
+//!
+//! Twice: into the columns of the read model, whose properties are text, and into a table that has them as `jsonb`, as
+//! most would have made it.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -24,6 +27,13 @@ const COPY_ROWS: u64 = 100_000;
 /// How many of them each client has in memory before the clock runs.
 const COPIES_HELD: usize = 5;
 
+/// As what the properties are kept.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Properties {
+    Text,
+    Jsonb,
+}
+
 /// A client's part of the log.
 struct Client {
     consumer: BaseConsumer,
@@ -33,12 +43,21 @@ struct Client {
 
 /// Rows of the clickstream a second, by as many clients as a rebuild has workers; the time in which they are made
 /// doesn't count.
-pub(crate) async fn per_second_of(deployment: &Deployment, topic: &str, records: u64) -> anyhow::Result<f64> {
+pub(crate) async fn per_second_of(
+    deployment: &Deployment,
+    topic: &str,
+    records: u64,
+    properties: Properties,
+) -> anyhow::Result<f64> {
     let pool = deployment.pool(u32::try_from(WORKERS)?)?;
     // The columns of the rows' table, without being a partition of it.
     sqlx::raw_sql("create schema bare; create unlogged table bare.events (like clickstream_v2.events)")
         .execute(&pool)
         .await?;
+    if let Properties::Jsonb = properties {
+        let sql = "alter table bare.events alter column properties type jsonb using properties::jsonb";
+        sqlx::raw_sql(sql).execute(&pool).await?;
+    }
     let mut clients = Vec::new();
     for index in 0..WORKERS {
         let own: Vec<_> = (0..PARTITIONS).skip(index).step_by(WORKERS).collect();
@@ -48,7 +67,7 @@ pub(crate) async fn per_second_of(deployment: &Deployment, topic: &str, records:
     let (mut took, mut copied) = (Duration::ZERO, 0);
     loop {
         let held = thread::scope(|scope| {
-            let made: Vec<_> = clients.iter_mut().map(|client| scope.spawn(move || client.rows())).collect();
+            let made: Vec<_> = clients.iter_mut().map(|client| scope.spawn(move || client.rows(properties))).collect();
             made.into_iter()
                 .map(|made| made.join().map_err(|_| anyhow::anyhow!("a client panicked"))?)
                 .collect::<anyhow::Result<Vec<_>>>()
@@ -82,13 +101,13 @@ async fn send(pool: &PgPool, copies: Vec<Copy>) -> Result<u64, sqlx::Error> {
 
 impl Client {
     /// The next rows, as many as are held; none at the end.
-    fn rows(&mut self) -> anyhow::Result<Vec<Copy>> {
+    fn rows(&mut self, properties: Properties) -> anyhow::Result<Vec<Copy>> {
         let (begun, mut copies) = (Instant::now(), Vec::new());
         let mut last = empty();
         while copies.len() < COPIES_HELD && self.ended < self.partitions {
             match self.consumer.poll(Duration::from_millis(100)) {
                 Some(Ok(message)) => {
-                    write(&mut last, &message)?;
+                    write(&mut last, &message, properties)?;
                     if last.rows() == COPY_ROWS {
                         copies.push(std::mem::replace(&mut last, empty()));
                     }
@@ -114,7 +133,7 @@ fn empty() -> Copy {
     )
 }
 
-fn write(rows: &mut Copy, message: &BorrowedMessage<'_>) -> anyhow::Result<()> {
+fn write(rows: &mut Copy, message: &BorrowedMessage<'_>, properties: Properties) -> anyhow::Result<()> {
     let event = RecordedRef::read(message.payload().unwrap_or_default())?;
     let mut row = rows.row();
     row.int4(message.partition()).int8(message.offset());
@@ -124,6 +143,9 @@ fn write(rows: &mut Copy, message: &BorrowedMessage<'_>) -> anyhow::Result<()> {
     row.text_or_null(event.account_id.as_ref().map(AccountId::as_str));
     row.text_or_null(event.anonymous_id.as_ref().map(AnonymousId::as_str));
     row.maybe(event.session_id, |row, id| row.uuid(id.uuid()));
-    row.text(event.properties);
+    match properties {
+        Properties::Text => row.text(event.properties),
+        Properties::Jsonb => row.jsonb(event.properties),
+    };
     Ok(())
 }

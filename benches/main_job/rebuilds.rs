@@ -14,7 +14,7 @@ use pulsegate_projections::{clickstream, licensing};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
-use crate::bare_copy;
+use crate::bare_copy::{self, Properties};
 use crate::deployment::{Deployment, PARTITIONS};
 use crate::events::{clicks, events};
 use crate::plain::is_heartbeat;
@@ -40,7 +40,8 @@ pub(crate) async fn append(scale: &Scale) -> anyhow::Result<Vec<Row>> {
         let decoded = read(deployment, &topic, WORKERS, records, Start::Warm, |value| {
             black_box(RecordedRef::read(value)).is_ok()
         })?;
-        let copied = bare_copy::per_second_of(deployment, &topic, records).await?;
+        let copied = bare_copy::per_second_of(deployment, &topic, records, Properties::Text).await?;
+        let copied_jsonb = bare_copy::per_second_of(deployment, &topic, records, Properties::Jsonb).await?;
         let built = built(deployment, &clickstream::REGISTERED, records).await?;
         let target = Target::AtLeast { ratio: 0.7, value: 0.0 };
         Ok(vec![
@@ -49,6 +50,9 @@ pub(crate) async fn append(scale: &Scale) -> anyhow::Result<Vec<Row>> {
                  commit, one round; limit: binary COPY of the same rows from memory by {WORKERS} clients into a table \
                  of the same columns, unlogged and without indexes, as a rebuild has it"
             )),
+            Row::new("rebuild_append_beside_jsonb", built.filled_per_s, "1/s", Target::None)
+                .limit(copied_jsonb)
+                .note("limit: the same COPY into a table whose properties are jsonb"),
             Row::new("rebuild_append_consume", built.filled_per_s, "1/s", Target::None)
                 .limit(decoded)
                 .note(&format!("limit: consume and read with serde_json, {WORKERS} threads")),
