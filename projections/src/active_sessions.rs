@@ -17,7 +17,7 @@ use pulsegate_domain::topic::Topic;
 use sqlx::PgTransaction;
 
 use crate::registry::Registered;
-use crate::runner::{Batch, Poison, Poisoned, Projection, Record};
+use crate::runner::{Batch, Poison, Poisoned, Projection, Record, Source};
 
 pub use accounts::Accounts;
 pub use fold::{Changes, Playback};
@@ -46,6 +46,11 @@ pub static REGISTERED: Registered = Registered {
     },
 };
 
+/// So many accounts may be named, and so many decisions made, by what a rebuild folds before they are written: some
+/// 100 MB of memory and rows.
+const GATHERED_ACCOUNTS_MAX: usize = 50_000;
+const GATHERED_DECISIONS_MAX: usize = 100_000;
+
 /// The projection, judged by the policies of a source.
 pub struct ActiveSessions {
     policies: Arc<dyn PolicySource>,
@@ -64,9 +69,6 @@ impl Projection for ActiveSessions {
     type Context = Arc<PolicySet>;
     type Memory = Accounts;
     type Changes = Changes;
-
-    /// A session that is heard of often is written once a batch.
-    const REBUILD_RECORDS: usize = 200_000;
 
     fn registered(&self) -> &'static Registered {
         &REGISTERED
@@ -104,6 +106,15 @@ impl Projection for ActiveSessions {
         poisoned: &mut Poisoned,
     ) -> Changes {
         Changes::fold(batch, policies, memory, poisoned)
+    }
+
+    /// A session that is heard of often is written once a transaction.
+    fn gathers(&self, accounts: &Accounts, changes: &Changes) -> bool {
+        accounts.named() < GATHERED_ACCOUNTS_MAX && changes.decisions.len() < GATHERED_DECISIONS_MAX
+    }
+
+    fn settle(&self, source: Source, accounts: &mut Accounts, changes: &mut Changes) {
+        changes.settle(source.partition, accounts);
     }
 
     fn join(&self, changes: &mut Changes, more: Changes) -> Option<Changes> {

@@ -20,8 +20,10 @@ const QUIET_MS: u64 = 60_000;
 #[derive(Debug)]
 pub struct Cache<K, V> {
     entries: HashMap<K, Entry<V>, foldhash::fast::RandomState>,
-    /// How many keys the last batch named.
+    /// How many keys the last batch named, with those that it went on from.
     named: usize,
+    /// The log's time at the end of the first of these.
+    since: i64,
     has_let_go: bool,
 }
 
@@ -34,7 +36,7 @@ struct Entry<V> {
 
 impl<K, V> Default for Cache<K, V> {
     fn default() -> Self {
-        Self { entries: HashMap::default(), named: 0, has_let_go: false }
+        Self { entries: HashMap::default(), named: 0, since: i64::MIN, has_let_go: false }
     }
 }
 
@@ -43,12 +45,18 @@ impl<K: Clone + Eq + Hash, V: Default> Cache<K, V> {
     /// here; their state is the default from now on, until it is brought.
     pub fn begin(&mut self, keys: impl Iterator<Item = K>, clock: Timestamp) -> Vec<K> {
         self.make_room(clock);
+        self.named = 0;
+        self.since = clock.millis();
+        self.go_on(keys, clock)
+    }
+
+    /// The same for a batch that follows one whose state is in no table yet: nothing is let go.
+    pub fn go_on(&mut self, keys: impl Iterator<Item = K>, clock: Timestamp) -> Vec<K> {
         let named_at = clock.millis();
         let mut missing = Vec::new();
-        self.named = 0;
         for key in keys {
             if let Some(entry) = self.entries.get_mut(&key) {
-                self.named += usize::from(entry.named_at != named_at);
+                self.named += usize::from(entry.named_at < self.since);
                 entry.named_at = named_at;
             } else {
                 self.named += 1;
@@ -101,6 +109,12 @@ impl<K: Clone + Eq + Hash, V: Default> Cache<K, V> {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
+    }
+
+    /// How many keys the last batch named, with those that it [went on](Self::go_on) from.
+    #[must_use]
+    pub const fn named(&self) -> usize {
+        self.named
     }
 
     /// Whether a key was ever let go: before that, what isn't here was never named.

@@ -18,7 +18,7 @@ use pulsegate_domain::topic::Topic;
 use sqlx::PgTransaction;
 
 use crate::registry::Registered;
-use crate::runner::{Batch, Poison, Poisoned, Projection, Record};
+use crate::runner::{Batch, Poison, Poisoned, Projection, Record, Source};
 
 pub use fold::{Changes, Playback};
 pub use packs::{Packed, keep_packed, pack};
@@ -42,6 +42,9 @@ pub static REGISTERED: Registered = Registered {
     run: |job| job.with(Licensing),
 };
 
+/// So many sessions may be named by what a rebuild folds before they are written: some 100 MB of memory and rows.
+const GATHERED_SESSIONS_MAX: usize = 100_000;
+
 /// The projection.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Licensing;
@@ -51,9 +54,6 @@ impl Projection for Licensing {
     type Context = ();
     type Memory = Sessions;
     type Changes = Changes;
-
-    // A session's heartbeats follow each other closely: the more of them in a batch, the fewer rows.
-    const REBUILD_RECORDS: usize = 200_000;
 
     fn registered(&self) -> &'static Registered {
         &REGISTERED
@@ -77,6 +77,15 @@ impl Projection for Licensing {
 
     fn fold(&self, batch: &Batch<Playback>, (): &(), memory: &mut Sessions, _: &mut Poisoned) -> Changes {
         Changes::fold(batch, memory)
+    }
+
+    /// A session's heartbeats follow each other closely: the more of them in a transaction, the fewer rows.
+    fn gathers(&self, memory: &Sessions, _: &Changes) -> bool {
+        memory.named() < GATHERED_SESSIONS_MAX
+    }
+
+    fn settle(&self, source: Source, memory: &mut Sessions, changes: &mut Changes) {
+        changes.settle(source.partition, memory);
     }
 
     fn join(&self, changes: &mut Changes, more: Changes) -> Option<Changes> {

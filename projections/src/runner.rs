@@ -50,8 +50,8 @@ pub use offsets::Position;
 pub use record::{Batch, Placed, Poison, Poisoned, Record, Source};
 pub(crate) use record::{Letter, Sorted, Waiting};
 pub use status::{HistoryEntry, PartitionStatus, ProjectionStatus, RebuildStatus, status};
+pub(crate) use worker::{Behind, Ended, uncaught};
 pub use worker::{Committed, Partition, Worker};
-pub(crate) use worker::{Ended, uncaught};
 
 /// Most records that one round takes out of the channel: how large a batch may grow when behind.
 const ROUND_RECORDS_MAX: usize = 20_000;
@@ -83,9 +83,9 @@ pub trait Projection: Send + Sync + 'static {
     /// What a batch changes.
     type Changes: Send;
 
-    /// How many records a batch of a rebuild has. Where each is a row, small ones keep reading and writing going side by
-    /// side; where a batch folds many records into few rows, large ones write each row less often. About three batches
-    /// of each worker are in memory at once.
+    /// How many records a batch of a rebuild has: small ones keep reading and writing going side by side. About three
+    /// batches of each worker are in memory at once. Where many records are folded into few rows, what a batch changes
+    /// had better be [gathered](Self::gathers), so that each row is written less often.
     const REBUILD_RECORDS: usize = 32_768;
 
     /// Its name, version, topics and tables.
@@ -94,7 +94,8 @@ pub trait Projection: Send + Sync + 'static {
     /// Reads one record, or says why it can't be folded.
     fn decode(&self, record: &Record) -> Result<Self::Event, Poison>;
 
-    /// Makes ready what the fold looks things up in; outside of the transaction, so it may wait.
+    /// Makes ready what the fold looks things up in. Outside of the transaction, so it may wait; but for a batch that is
+    /// [gathered](Self::gathers), within.
     fn prepare(&self, batch: &Batch<Self::Event>) -> impl Future<Output = Self::Context> + Send;
 
     /// Brings the state of the batch's keys from the tables into memory.
@@ -115,8 +116,21 @@ pub trait Projection: Send + Sync + 'static {
         poisoned: &mut Poisoned,
     ) -> Self::Changes;
 
-    /// Takes what another partition changed up into `changes`, so that one flush writes both; or gives it back, and it
-    /// is flushed by itself, which is as right and costs the database some statements more a round.
+    /// Whether a rebuild may fold the next batch of the partition before what was changed is flushed. Not unless a
+    /// projection says so: its memory must hold whatever the tables don't say yet, and [`join`](Self::join) take up the
+    /// changes of the next batch. To be bounded by what memory and `changes` hold.
+    fn gathers(&self, memory: &Self::Memory, changes: &Self::Changes) -> bool {
+        let _ = (memory, changes);
+        false
+    }
+
+    /// Brings what memory holds for the tables into `changes`: once before they are flushed, behind the last batch.
+    fn settle(&self, source: Source, memory: &mut Self::Memory, changes: &mut Self::Changes) {
+        let _ = (source, memory, changes);
+    }
+
+    /// Takes what another partition changed up into `changes`, or what the next batch did, so that one flush writes both;
+    /// or gives it back, and it is flushed by itself, which is as right and costs the database some statements more.
     fn join(&self, changes: &mut Self::Changes, more: Self::Changes) -> Option<Self::Changes> {
         let _ = changes;
         Some(more)

@@ -13,11 +13,13 @@ pub struct Accounts {
     cache: Cache<AccountId, Account>,
     /// When, by the partition's clock, forgotten sessions are deleted next.
     pub(super) purges_at: Timestamp,
+    /// Whether it says what the tables don't say yet, so that no account may be let go.
+    pub(super) is_ahead: bool,
 }
 
 impl Default for Accounts {
     fn default() -> Self {
-        Self { cache: Cache::default(), purges_at: Timestamp::MIN }
+        Self { cache: Cache::default(), purges_at: Timestamp::MIN, is_ahead: false }
     }
 }
 
@@ -29,7 +31,12 @@ impl Accounts {
 
     /// Makes room for a batch's accounts; returns those that aren't in memory.
     pub(super) fn missing<'a>(&mut self, ids: impl Iterator<Item = &'a AccountId>, clock: Timestamp) -> Vec<AccountId> {
-        self.cache.begin(ids.cloned(), clock)
+        if self.is_ahead { self.cache.go_on(ids.cloned(), clock) } else { self.cache.begin(ids.cloned(), clock) }
+    }
+
+    /// How many accounts were named since the tables said all that is here.
+    pub(super) const fn named(&self) -> usize {
+        self.cache.named()
     }
 
     /// Brings accounts from the tables into memory, by one query.

@@ -44,6 +44,8 @@ impl Playback {
 /// What a batch changes in the tables.
 #[derive(Debug, Default)]
 pub struct Changes {
+    /// The sessions whose rows are still to be taken from memory.
+    pub(super) touched: Touched,
     /// The sessions that are new or other than before; a partition's in the order of account and id.
     pub(super) sessions: Vec<Changed>,
     /// The sessions that are no longer remembered.
@@ -53,6 +55,8 @@ pub struct Changes {
     /// Everything of that partition that counts as forgotten at this instant may be deleted.
     pub(super) purge: Vec<(i32, Timestamp)>,
 }
+
+type Touched = HashSet<(AccountId, SessionId), foldhash::fast::RandomState>;
 
 #[derive(Debug)]
 pub(super) struct Changed {
@@ -85,25 +89,15 @@ impl Changes {
     ) -> Self {
         let partition = batch.source.partition;
         let mut changes = Self::default();
-        let mut touched = HashSet::with_hasher(foldhash::fast::RandomState::default());
         for placed in &batch.events {
             let id = placed.event.account_id();
             // Every account of the batch was brought into memory before.
             let Some(account) = accounts.get(id) else { unreachable!("account {id} was not loaded") };
-            let mut noted =
-                Noted { partition, id, changed: &mut touched, decisions: &mut changes.decisions, decided: 0 };
+            let (touched, decisions) = (&mut changes.touched, &mut changes.decisions);
+            let mut noted = Noted { partition, id, touched, decisions, decided: 0 };
             let Playback { id: event_id, event } = &placed.event;
             if let Err(unknown) = account.apply(event_id, event, placed.place, policies, &mut noted) {
                 poisoned.note(placed, Poison::skip(unknown));
-            }
-        }
-        let mut touched: Vec<_> = touched.into_iter().collect();
-        // In the order of the primary key, whose pages are then touched once each.
-        touched.sort_unstable();
-        for (account, session) in touched {
-            match accounts.get(&account).and_then(|account| account.session_state(session)) {
-                Some(state) => changes.sessions.push(Changed { partition, account, state }),
-                None => changes.gone.push(Gone { account, session }),
             }
         }
         let clock = batch.ends_at.clock;
@@ -111,11 +105,27 @@ impl Changes {
             changes.purge.push((partition, clock));
             accounts.purges_at = clock.plus_ms(PURGE_EVERY_MS);
         }
+        accounts.is_ahead |= !changes.touched.is_empty();
         changes
     }
 
-    /// Takes what another partition changed, which are other rows.
+    /// Takes the sessions that were touched, all of one partition, as they are now.
+    pub(super) fn settle(&mut self, partition: i32, accounts: &mut Accounts) {
+        let mut touched: Vec<_> = std::mem::take(&mut self.touched).into_iter().collect();
+        // In the order of the primary key, whose pages are then touched once each.
+        touched.sort_unstable();
+        for (account, session) in touched {
+            match accounts.get(&account).and_then(|account| account.session_state(session)) {
+                Some(state) => self.sessions.push(Changed { partition, account, state }),
+                None => self.gone.push(Gone { account, session }),
+            }
+        }
+        accounts.is_ahead = false;
+    }
+
+    /// Takes what another partition changed, which are other rows, or what the next batch did.
     pub(super) fn append(&mut self, other: Self) {
+        self.touched.extend(other.touched);
         self.sessions.extend(other.sessions);
         self.gone.extend(other.gone);
         self.decisions.extend(other.decisions);
@@ -127,7 +137,7 @@ impl Changes {
 struct Noted<'a> {
     partition: i32,
     id: &'a AccountId,
-    changed: &'a mut HashSet<(AccountId, SessionId), foldhash::fast::RandomState>,
+    touched: &'a mut Touched,
     decisions: &'a mut Vec<Decided>,
     decided: i32,
 }
@@ -140,10 +150,10 @@ impl Observe for Noted<'_> {
     }
 
     fn touched(&mut self, session: SessionId) {
-        self.changed.insert((self.id.clone(), session));
+        self.touched.insert((self.id.clone(), session));
     }
 
     fn forgotten(&mut self, session: SessionId) {
-        self.changed.insert((self.id.clone(), session));
+        self.touched.insert((self.id.clone(), session));
     }
 }

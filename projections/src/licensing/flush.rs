@@ -12,6 +12,7 @@ impl Changes {
     /// Nothing is changed yet.
     pub(super) const fn none() -> Self {
         Self {
+            touched: Vec::new(),
             new_sessions: Copy::new(
                 "copy sessions (partition, first_offset, account_id, session_id, title_id, territory, state)
                  from stdin (format binary)",

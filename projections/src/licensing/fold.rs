@@ -50,6 +50,8 @@ impl Playback {
 /// What a batch changes in the tables, written as it goes there.
 #[derive(Debug)]
 pub struct Changes {
+    /// The sessions whose rows are still to be written, each once, with the offset of the first record that named it.
+    pub(super) touched: Vec<(i64, Key)>,
     /// Sessions and facts that weren't in the tables, in the order of the log.
     pub(super) new_sessions: Copy,
     pub(super) new_facts: Copy,
@@ -62,29 +64,36 @@ pub struct Changes {
 
 impl Changes {
     pub(super) fn fold(batch: &Batch<Playback>, sessions: &mut Sessions) -> Self {
-        let mut touched = Vec::new();
+        let mut changes = Self::none();
         for placed in &batch.events {
             let Some(key) = placed.event.key() else { continue };
             // Every session of the batch was brought into memory before.
             let Some(kept) = sessions.get(&key) else { unreachable!("session {} was not loaded", key.session) };
             if kept.take_up(&placed.event.0, placed.place.at) && !kept.is_changed {
                 kept.is_changed = true;
-                touched.push((kept.row.map_or(placed.place.offset, |row| row.first_offset), key));
+                changes.touched.push((kept.row.map_or(placed.place.offset, |row| row.first_offset), key));
             }
         }
-        // In the order of the primary keys, whose pages are then touched once each.
-        touched.sort_unstable_by_key(|(first_offset, _)| *first_offset);
-        let mut changes = Self::none();
-        for (first_offset, key) in &touched {
-            if let Some(kept) = sessions.get(key) {
-                changes.write(batch.source.partition, *first_offset, key, kept);
-            }
-        }
+        sessions.is_ahead |= !changes.touched.is_empty();
         changes
     }
 
-    /// Takes what another partition changed, which are other rows.
+    /// Writes the rows of the sessions that were touched, all of one partition.
+    pub(super) fn settle(&mut self, partition: i32, sessions: &mut Sessions) {
+        let mut touched = std::mem::take(&mut self.touched);
+        // In the order of the primary keys, whose pages are then touched once each.
+        touched.sort_unstable_by_key(|(first_offset, _)| *first_offset);
+        for (first_offset, key) in &touched {
+            if let Some(kept) = sessions.get(key) {
+                self.write(partition, *first_offset, key, kept);
+            }
+        }
+        sessions.is_ahead = false;
+    }
+
+    /// Takes what another partition changed, which are other rows, or whom the next batch touched.
     pub(super) fn append(&mut self, other: Self) {
+        self.touched.extend(other.touched);
         self.new_sessions.append(other.new_sessions);
         self.new_facts.append(other.new_facts);
         self.changed_sessions.append(other.changed_sessions);
@@ -178,4 +187,136 @@ fn days(day: NaiveDate) -> i32 {
 
 fn column(ms: u64) -> i64 {
     i64::try_from(ms).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use pulsegate_domain::account::Place;
+    use pulsegate_domain::event::{Heartbeat, Signal, Started, Stopped};
+    use pulsegate_domain::ids::{PlayerState, SessionId, SignalKind, Territory};
+    use pulsegate_domain::policy::Policy;
+    use pulsegate_domain::topic::Topic;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::runner::{Placed, Position, Source};
+
+    /// What one session says: whose, what (a heartbeat mostly), after how long, how far on, and where.
+    type Said = (u8, u8, u64, u64, bool);
+
+    fn said() -> impl Strategy<Value = Said> {
+        (0..4_u8, 0..12_u8, prop_oneof![4 => 0..30_000_u64, 1 => 0..40_000_000_u64], 0..30_000_u64, any::<bool>())
+    }
+
+    fn log(said: Vec<Said>) -> Vec<Placed<Playback>> {
+        let (mut at, mut heard) = (Timestamp::from_millis(1_795_000_000_000), [0_u64; 4]);
+        let event = |(offset, (who, what, after_ms, ahead_ms, abroad)): (i64, Said)| {
+            at = at.plus_ms(after_ms);
+            let number = &mut heard[usize::from(who)];
+            *number += 1;
+            let (account_id, session_id) =
+                ("ada".parse().unwrap(), SessionId::new(Uuid::from_u128(1 + u128::from(who))).unwrap());
+            let (device_id, title_id) =
+                ("tv".parse().unwrap(), format!("title-{}", u8::from(what == 0)).parse().unwrap());
+            let territory: Option<Territory> = Some(if abroad { "AT" } else { "DE" }.parse().unwrap());
+            let (device_class, content_kind, rights_holder) = (None, None, None);
+            let policy = Policy::standard().reference();
+            let event = match what {
+                9 => PlaybackEvent::Stopped(Stopped {
+                    account_id,
+                    session_id,
+                    sequence: None,
+                    elapsed_ms: abroad.then_some(*number * 10_000),
+                    position_ms: None,
+                }),
+                10 => PlaybackEvent::Started(Started {
+                    account_id,
+                    session_id,
+                    device_id,
+                    device_class: Some("tv".parse().unwrap()),
+                    title_id,
+                    content_kind,
+                    territory,
+                    rights_holder,
+                    policy,
+                    evict: Vec::new(),
+                }),
+                11 => PlaybackEvent::Signal(Signal {
+                    account_id,
+                    session_id: abroad.then_some(session_id),
+                    device_id,
+                    device_class,
+                    title_id,
+                    content_kind,
+                    territory,
+                    rights_holder,
+                    kind: SignalKind::ALL[0],
+                    policy,
+                }),
+                _ => PlaybackEvent::Heartbeat(Heartbeat {
+                    account_id,
+                    session_id,
+                    device_id,
+                    device_class,
+                    title_id,
+                    content_kind,
+                    territory,
+                    rights_holder,
+                    sequence: *number,
+                    elapsed_ms: *number * 10_000,
+                    age_ms: 0,
+                    position_ms: *number * ahead_ms,
+                    state: if what < 7 { PlayerState::Playing } else { PlayerState::Paused },
+                    rate_milli: 1_000,
+                    policy,
+                }),
+            };
+            Placed { place: Place { offset, at }, event: Playback(event) }
+        };
+        (0..).zip(said).map(event).collect()
+    }
+
+    /// Folds batches into what one transaction changes.
+    fn changed<'a>(batches: impl Iterator<Item = &'a [Placed<Playback>]>, sessions: &mut Sessions) -> String {
+        let mut changes = Changes::none();
+        for events in batches.filter(|events| !events.is_empty()) {
+            let Place { offset, at } = events[events.len() - 1].place;
+            let source = Source { topic: Topic::Playback, partition: 3 };
+            let ends_at = Position { next_offset: offset + 1, clock: at };
+            let batch = Batch { source, ends_at, events: events.to_vec() };
+            let _ = sessions.missing(events.iter().filter_map(|placed| placed.event.key()), at);
+            changes.append(Changes::fold(&batch, sessions));
+        }
+        changes.settle(3, sessions);
+        // What isn't new or changed is told by the order of facts alone.
+        changes.noted.sort_unstable();
+        format!("{changes:?}")
+    }
+
+    proptest! {
+        /// Batches that are gathered into one transaction write what one large batch does: each row once.
+        #[test]
+        fn what_is_gathered_is_what_one_batch_would_have_changed(
+            before in vec(said(), 0..40), then in vec(said(), 1..80), sizes in vec(1..20_usize, 1..20),
+        ) {
+            let begins = before.len();
+            let log = log([before, then].concat());
+            let [mut gathering, mut at_once] = [Sessions::default(), Sessions::default()];
+            for sessions in [&mut gathering, &mut at_once] {
+                changed([&log[..begins]].into_iter(), sessions);
+            }
+            let mut rest = &log[begins..];
+            let mut batches = Vec::new();
+            for size in sizes {
+                let (batch, after) = rest.split_at(size.min(rest.len()));
+                batches.push(batch);
+                rest = after;
+            }
+            batches.push(rest);
+            let gathered = changed(batches.into_iter(), &mut gathering);
+            prop_assert_eq!(gathered, changed([&log[begins..]].into_iter(), &mut at_once));
+        }
+    }
 }

@@ -59,6 +59,8 @@ pub struct Sessions {
     /// Whether every session of the partition was here at first, so that while none was let go none need be looked for;
     /// `None`: not asked yet.
     began_whole: Option<bool>,
+    /// Whether it says what the tables don't say yet, so that no session may be let go.
+    pub(super) is_ahead: bool,
 }
 
 impl Sessions {
@@ -69,7 +71,13 @@ impl Sessions {
 
     /// Makes room for a batch's sessions; returns those that aren't in memory.
     pub(super) fn missing(&mut self, keys: impl Iterator<Item = Key>, clock: Timestamp) -> Vec<Uuid> {
-        self.cache.begin(keys, clock).into_iter().map(|key| key.session.uuid()).collect()
+        let missing = if self.is_ahead { self.cache.go_on(keys, clock) } else { self.cache.begin(keys, clock) };
+        missing.into_iter().map(|key| key.session.uuid()).collect()
+    }
+
+    /// How many sessions were named since the tables said all that is here.
+    pub(super) const fn named(&self) -> usize {
+        self.cache.named()
     }
 
     /// Brings sessions from the tables into memory.

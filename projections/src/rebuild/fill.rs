@@ -1,17 +1,19 @@
 //! Filling a build's tables from the log: a worker a partition, as many at once as there are cores.
 //!
-//! A partition is read and decoded by a thread of its own, in large pieces, while the piece before is folded and
-//! flushed. What a fold remembers stays in memory from piece to piece. Where a piece can't be folded, the records are
-//! read again with care: in small batches that tell which record it is.
+//! A partition is read and decoded by a thread of its own, in pieces, while the piece before is folded. A projection may
+//! [gather](Projection::gathers) what many pieces change before it is written, in one transaction: then a row that
+//! changes all the time is written once. What a fold remembers stays in memory from piece to piece. Where a piece can't
+//! be folded, the records are read again with care: in small batches that tell which record it is.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use pulsegate_domain::topic::TopicNames;
 use rdkafka::ClientConfig;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Progress;
@@ -20,10 +22,14 @@ use crate::builds::Build;
 use crate::registry::Dependencies;
 use crate::runner::outage::{Backoff, Outage};
 use crate::runner::search::Search;
-use crate::runner::{BatchError, Committed, Ended, Partition, Projection, RunError, Sorted, Worker};
+use crate::runner::{BatchError, Behind, Committed, Ended, Partition, Projection, RunError, Sorted, Worker};
 
-/// How long one piece may take.
-const PIECE_MAX: Duration = Duration::from_mins(10);
+/// How long one transaction may take.
+const TRANSACTION_MAX: Duration = Duration::from_mins(10);
+/// From how many records on nothing more is gathered before it is committed: that much is folded again after a crash.
+const GATHERED_RECORDS_MAX: u32 = 1_000_000;
+/// From when on, too: the database ends a transaction that says nothing for long.
+const GATHERING_MAX: Duration = Duration::from_secs(5);
 /// How many records are read with care before it is tried fast again.
 const CAREFUL_RECORDS: usize = 5_000;
 /// How often a database that answers may say no before that is taken for its last word.
@@ -50,7 +56,7 @@ pub(crate) async fn fill<P: Projection>(
     order: Order,
 ) -> Result<(), RunError> {
     let worker =
-        Worker::new(projection, with.pool).on(build).knowing(&with.forgotten).rebuilding(PIECE_MAX, order.parks);
+        Worker::new(projection, with.pool).on(build).knowing(&with.forgotten).rebuilding(TRANSACTION_MAX, order.parks);
     let filling = Arc::new(Filling {
         outage: Outage::new(worker.build().to_string(), "database"),
         worker: Arc::new(worker),
@@ -99,6 +105,54 @@ struct Filling<P> {
     stop: CancellationToken,
 }
 
+/// The pieces of a partition, as they are read.
+struct Pieces<E> {
+    received: mpsc::Receiver<Piece<E>>,
+    stop: CancellationToken,
+    /// Before this offset each is committed by itself.
+    gathers_from: i64,
+    gathers_until: Instant,
+    /// Records of the pieces that were gathered: those folded, and those not.
+    folded: usize,
+    skipped: usize,
+    /// Where the last of them ends, and what follows it.
+    ends_at: i64,
+    then: Then,
+}
+
+impl<E> Pieces<E> {
+    /// The first piece of a transaction, which may hold no record; `None` if there are no more.
+    async fn begin(&mut self) -> Option<Option<Sorted<E>>> {
+        let Piece { sorted, then } = self.received.recv().await?;
+        (self.folded, self.skipped, self.gathers_until) = (0, 0, Instant::now() + GATHERING_MAX);
+        Some(self.took(sorted, then))
+    }
+
+    fn took(&mut self, sorted: Option<Sorted<E>>, then: Then) -> Option<Sorted<E>> {
+        self.then = then;
+        if let Some(Sorted { batch, letters, .. }) = &sorted {
+            self.folded += batch.events.len();
+            self.skipped += letters.len();
+            self.ends_at = batch.ends_at.next_offset;
+        }
+        sorted
+    }
+}
+
+impl<E: Send> Behind<E> for Pieces<E> {
+    async fn next(&mut self) -> Option<Sorted<E>> {
+        let is_enough = self.folded + self.skipped >= GATHERED_RECORDS_MAX as usize
+            || self.ends_at < self.gathers_from
+            || Instant::now() >= self.gathers_until;
+        if is_enough || self.then != Then::More || self.stop.is_cancelled() {
+            return None;
+        }
+        let next = tokio::time::timeout_at(self.gathers_until, self.received.recv()).await;
+        let Piece { sorted, then } = next.ok().flatten()?;
+        self.took(sorted, then)
+    }
+}
+
 /// Where reading a partition has come to.
 enum Reached {
     End,
@@ -119,13 +173,19 @@ impl<P: Projection> Filling<P> {
         };
         self.progress.stands(target.source, partition.position().next_offset);
         let mut reached = Reached::SomeWhere;
+        let mut gathers_from = 0;
         loop {
             let careful = matches!(reached, Reached::Trouble) || !partition.waits_for_nothing();
-            let reading = Reading::open(&self.kafka, &self.topics, target, partition.position())?;
+            let position = partition.position();
+            if matches!(reached, Reached::Trouble) {
+                // What goes wrong once more soon must not cost the fold of all before it again and again.
+                gathers_from = position.next_offset.saturating_add(GATHERED_RECORDS_MAX.into());
+            }
+            let reading = Reading::open(&self.kafka, &self.topics, target, position)?;
             reached = if careful {
                 self.with_care(reading, &mut partition).await?
             } else {
-                self.fast(reading, &mut partition).await?
+                self.fast(reading, &mut partition, gathers_from, &mut backoff).await?
             };
             if matches!(reached, Reached::End) {
                 self.progress.is_done(target.source, partition.position().next_offset);
@@ -134,20 +194,36 @@ impl<P: Projection> Filling<P> {
         }
     }
 
-    /// Reads, folds and flushes piece by piece.
-    async fn fast(&self, reading: Reading, partition: &mut Partition<P::Memory>) -> Result<Reached, RunError> {
+    /// Reads, folds and flushes piece by piece, or as many pieces at once as the projection gathers.
+    async fn fast(
+        &self,
+        reading: Reading,
+        partition: &mut Partition<P::Memory>,
+        gathers_from: i64,
+        backoff: &mut Backoff,
+    ) -> Result<Reached, RunError> {
         // One piece waits while one is folded and one is read: that is all that is in memory.
-        let (sender, mut pieces) = mpsc::channel::<Piece<P::Event>>(1);
+        let (sender, received) = mpsc::channel::<Piece<P::Event>>(1);
         let stop = self.stop.child_token();
         let _ends_reading = stop.clone().drop_guard();
-        let thread = reading.decode(Arc::clone(&self.worker), sender, stop)?;
-        while let Some(Piece { sorted, then }) = pieces.recv().await {
-            if let Some(sorted) = sorted
-                && let Some(reached) = self.piece(partition, &sorted).await?
+        let thread = reading.decode(Arc::clone(&self.worker), sender, stop.clone())?;
+        let mut pieces = Pieces {
+            received,
+            stop,
+            gathers_from,
+            gathers_until: Instant::now(),
+            folded: 0,
+            skipped: 0,
+            ends_at: 0,
+            then: Then::More,
+        };
+        while let Some(first) = pieces.begin().await {
+            if let Some(sorted) = first
+                && let Some(reached) = self.gathered(partition, sorted, &mut pieces, backoff).await?
             {
                 return Ok(reached);
             }
-            match then {
+            match pieces.then {
                 // A log that is read without a pause must not keep a stop waiting.
                 Then::More if self.stop.is_cancelled() => return Err(RunError::Stopped),
                 Then::More => {}
@@ -163,35 +239,37 @@ impl<P: Projection> Filling<P> {
         }
     }
 
-    /// Folds one piece; where reading must begin anew, `Some`.
-    async fn piece(
+    /// Folds a piece and what is gathered behind it; where reading must begin anew, `Some`.
+    async fn gathered(
         &self,
         partition: &mut Partition<P::Memory>,
-        sorted: &Sorted<P::Event>,
+        first: Sorted<P::Event>,
+        pieces: &mut Pieces<P::Event>,
+        backoff: &mut Backoff,
     ) -> Result<Option<Reached>, RunError> {
-        let mut backoff = Backoff::default();
-        loop {
-            let begun = Instant::now();
-            let tried = tokio::select! {
-                biased;
-                tried = self.worker.commit_sorted(partition, sorted) => tried,
-                () = self.grace_is_over() => return Err(RunError::Stopped),
-            };
-            match tried {
-                Ok(Ended::Done) => {
-                    self.outage.over();
-                    self.worker.count(sorted.batch.events.len(), sorted.letters.len(), begun);
-                    self.progress.stands(partition.source(), partition.position().next_offset);
-                    return Ok(None);
-                }
-                // Another process folds the same build: it goes on from where that stands.
-                Ok(Ended::Superseded(_)) => return Ok(Some(Reached::SomeWhere)),
-                Ok(Ended::LettersChanged | Ended::Poison(_)) => return Ok(Some(Reached::Trouble)),
-                Ok(Ended::HeldAt(_)) => tokio::time::sleep(backoff.next()).await,
-                Err(error) if error.may_be_a_records_fault() => return Ok(Some(Reached::Trouble)),
-                Err(error) => self.wait_out(error, &mut backoff).await?,
+        let begun = Instant::now();
+        let tried = tokio::select! {
+            biased;
+            tried = self.worker.commit_sorted(partition, first, pieces) => tried,
+            () = self.grace_is_over() => return Err(RunError::Stopped),
+        };
+        match tried {
+            Ok(Ended::Done) => {
+                self.outage.over();
+                *backoff = Backoff::default();
+                self.worker.count(pieces.folded, pieces.skipped, begun.into());
+                self.progress.stands(partition.source(), partition.position().next_offset);
+                return Ok(None);
             }
+            // Another process folds the same build: it goes on from where that stands.
+            Ok(Ended::Superseded(_)) => {}
+            Ok(Ended::LettersChanged | Ended::Poison(_)) => return Ok(Some(Reached::Trouble)),
+            Ok(Ended::HeldAt(_)) => tokio::time::sleep(backoff.next()).await,
+            Err(error) if error.may_be_a_records_fault() => return Ok(Some(Reached::Trouble)),
+            Err(error) => self.wait_out(error, backoff).await?,
         }
+        // What was read and isn't in the tables is read again.
+        Ok(Some(Reached::SomeWhere))
     }
 
     /// Reads a few records as they are, and folds them in batches that get smaller until it is known which is poison.

@@ -16,7 +16,7 @@ use super::Projection;
 use super::batch_error::BatchError;
 use super::offsets::{self, Advance, Position};
 use super::reading::Readings;
-use super::record::{Poison, Poisoned, Record, Sorted, Source, Waiting};
+use super::record::{Batch, Poison, Poisoned, Record, Sorted, Source, Waiting};
 use crate::builds::{Build, tables};
 use crate::{dead_letters, traced};
 
@@ -216,7 +216,7 @@ impl<P: Projection> Worker<P> {
                 return Err(BatchError::poison(source, letter));
             }
             let folded = sorted.batch.events.len();
-            match self.commit_sorted(partition, &sorted).await? {
+            match self.commit_sorted(partition, sorted, &mut Alone).await? {
                 Ended::Done => {
                     let skipped = records.len() - folded;
                     self.count(folded, skipped, begun);
@@ -235,21 +235,19 @@ impl<P: Projection> Worker<P> {
         Err(BatchError::Restless)
     }
 
-    /// Folds what was sorted, which follows the partition's position.
+    /// Folds what was sorted, which follows the partition's position, and as many of the batches behind it as the
+    /// projection [gathers](Projection::gathers): all of them or none.
     pub(crate) async fn commit_sorted(
         &self,
         partition: &mut Partition<P::Memory>,
-        sorted: &Sorted<P::Event>,
+        sorted: Sorted<P::Event>,
+        behind: &mut impl Behind<P::Event>,
     ) -> Result<Ended, BatchError> {
         let context = self.projection.prepare(&sorted.batch).await;
-        let ended = bounded(self.batch_max, self.transact(partition, sorted, &context)).await;
+        let ended = bounded(self.batch_max, self.transact(partition, sorted, context, behind)).await;
         match &ended {
-            Ok(Ended::Done) => {
-                partition.position = sorted.batch.ends_at;
-                partition.waiting.extend(sorted.newly_waiting.iter().map(|(key, head)| (key.clone(), *head)));
-            }
             // It was reset.
-            Ok(Ended::Superseded(_) | Ended::HeldAt(_)) => {}
+            Ok(Ended::Done | Ended::Superseded(_) | Ended::HeldAt(_)) => {}
             // Memory may be ahead of the database now, or behind.
             Ok(Ended::LettersChanged | Ended::Poison(_)) | Err(_) => partition.memory = P::Memory::default(),
         }
@@ -290,13 +288,26 @@ impl<P: Projection> Worker<P> {
     async fn transact(
         &self,
         partition: &mut Partition<P::Memory>,
-        sorted: &Sorted<P::Event>,
-        context: &P::Context,
+        first: Sorted<P::Event>,
+        context: P::Context,
+        behind: &mut impl Behind<P::Event>,
     ) -> Result<Ended, BatchError> {
         let mut connection = Borrowed(Some(bounded(CONNECT_MAX, self.pool.acquire()).await?));
         let mut tx = connection.begin().await?;
-        let ended = self.batch(partition, sorted, context, &mut tx).await?;
-        if matches!(ended, Ended::Done) { tx.commit().await } else { tx.rollback().await }?;
+        let mut folded =
+            Folded { ends_at: first.batch.ends_at, newly_waiting: Waiting::default(), changes: Vec::new() };
+        let mut ended = self.take_hold(partition, &first, &mut tx).await?;
+        if matches!(ended, Ended::Done) {
+            ended = self.gather(partition, first, context, behind, &mut folded, &mut tx).await?;
+        }
+        if matches!(ended, Ended::Done) {
+            self.flush(partition, folded.changes, &mut tx).await?;
+            tx.commit().await?;
+            partition.position = folded.ends_at;
+            partition.waiting.extend(folded.newly_waiting);
+        } else {
+            tx.rollback().await?;
+        }
         if let Ended::Superseded(position) = ended {
             partition.reset(position);
         }
@@ -304,22 +315,22 @@ impl<P: Projection> Worker<P> {
         Ok(ended)
     }
 
-    async fn batch(
+    /// Moves the partition on to the end of the first batch, and looks whether all is as it is believed to be.
+    async fn take_hold(
         &self,
         partition: &mut Partition<P::Memory>,
-        sorted: &Sorted<P::Event>,
-        context: &P::Context,
+        first: &Sorted<P::Event>,
         tx: &mut PgTransaction<'_>,
     ) -> Result<Ended, BatchError> {
-        let Sorted { batch, letters, .. } = sorted;
-        match offsets::advance(tx, &self.build, batch.source, partition.position, batch.ends_at).await? {
+        let Batch { source, ends_at, .. } = first.batch;
+        match offsets::advance(tx, &self.build, source, partition.position, ends_at).await? {
             Advance::Moved { interventions } if partition.interventions == Some(interventions) => {}
             Advance::Moved { interventions } => {
-                let waiting = dead_letters::waiting(tx, &self.build, batch.source).await?;
+                let waiting = dead_letters::waiting(tx, &self.build, source).await?;
                 partition.interventions = Some(interventions);
                 partition.memory = P::Memory::default();
                 self.read_list(tx).await?;
-                if waiting != partition.waiting || sorted.forgotten != self.forgotten.len() {
+                if waiting != partition.waiting || first.forgotten != self.forgotten.len() {
                     partition.waiting = waiting;
                     return Ok(Ended::LettersChanged);
                 }
@@ -330,12 +341,52 @@ impl<P: Projection> Worker<P> {
         if self.unlogged && !tables::hold_their_rows(tx).await? {
             return Err(BatchError::Emptied(self.build.to_string()));
         }
-        let found = self.fold(partition, sorted, context, tx).await?;
-        if !found.is_empty() {
-            return Ok(Ended::Poison(found));
-        }
-        dead_letters::keep(tx, &self.build, batch.source, letters).await?;
         Ok(Ended::Done)
+    }
+
+    /// Folds the first batch and those behind it that are gathered, and moves the partition on to the end of the last. From
+    /// the first on its offset is locked, so nothing that was looked at changes meanwhile.
+    async fn gather(
+        &self,
+        partition: &mut Partition<P::Memory>,
+        first: Sorted<P::Event>,
+        mut context: P::Context,
+        behind: &mut impl Behind<P::Event>,
+        folded: &mut Folded<P::Changes>,
+        tx: &mut PgTransaction<'_>,
+    ) -> Result<Ended, BatchError> {
+        let (source, moved_to, as_of) = (partition.source, folded.ends_at, first.forgotten);
+        let mut sorted = first;
+        loop {
+            let (changes, poisoned) = self.changes(partition, &sorted, &context, tx).await?;
+            if !poisoned.is_empty() {
+                return Ok(Ended::Poison(poisoned.into_map()));
+            }
+            dead_letters::keep(tx, &self.build, source, &sorted.letters).await?;
+            self.joined(&mut folded.changes, changes);
+            folded.ends_at = sorted.batch.ends_at;
+            folded.newly_waiting.extend(sorted.newly_waiting);
+            if !folded.changes.last().is_some_and(|changes| self.projection.gathers(&partition.memory, changes)) {
+                break;
+            }
+            let Some(next) = behind.next().await else { break };
+            if next.forgotten != as_of {
+                return Ok(Ended::LettersChanged);
+            }
+            context = self.projection.prepare(&next.batch).await;
+            sorted = next;
+        }
+        if folded.ends_at == moved_to {
+            return Ok(Ended::Done);
+        }
+        Ok(match offsets::advance(tx, &self.build, source, moved_to, folded.ends_at).await? {
+            Advance::Moved { .. } => Ended::Done,
+            Advance::HeldAt(offset) => {
+                partition.memory = P::Memory::default();
+                Ended::HeldAt(offset)
+            }
+            Advance::StandsAt(position) => Ended::Superseded(position),
+        })
     }
 
     /// Loads, folds and flushes within a transaction; what the fold calls poison is returned, and then nothing is flushed.
@@ -348,7 +399,7 @@ impl<P: Projection> Worker<P> {
     ) -> Result<BTreeMap<i64, Poison>, BatchError> {
         let (changes, poisoned) = self.changes(partition, sorted, context, tx).await?;
         if poisoned.is_empty() {
-            self.projection.flush(changes, tx).await?;
+            self.flush(partition, vec![changes], tx).await?;
         }
         Ok(poisoned.into_map())
     }
@@ -367,6 +418,31 @@ impl<P: Projection> Worker<P> {
         Ok((changes, poisoned))
     }
 
+    /// Takes `more` up into the last of `changes`, or behind it.
+    fn joined(&self, changes: &mut Vec<P::Changes>, more: P::Changes) {
+        let apart = match changes.last_mut() {
+            Some(all) => self.projection.join(all, more),
+            None => Some(more),
+        };
+        changes.extend(apart);
+    }
+
+    /// Writes what batches of one partition have changed.
+    async fn flush(
+        &self,
+        partition: &mut Partition<P::Memory>,
+        mut changes: Vec<P::Changes>,
+        tx: &mut PgTransaction<'_>,
+    ) -> Result<(), BatchError> {
+        if let Some(last) = changes.last_mut() {
+            uncaught(|| self.projection.settle(partition.source, &mut partition.memory, last))?;
+        }
+        for changes in changes {
+            self.projection.flush(changes, tx).await?;
+        }
+        Ok(())
+    }
+
     #[expect(clippy::cast_precision_loss, reason = "a batch has far fewer than 2^52 events")]
     pub(crate) fn count(&self, folded: usize, skipped: usize, begun: Instant) {
         let name = self.build.to_string();
@@ -377,6 +453,29 @@ impl<P: Projection> Worker<P> {
             .record((folded + skipped) as f64);
         metrics::histogram!("pulsegate_projection_commit_seconds", "projection" => name)
             .record(begun.elapsed().as_secs_f64());
+    }
+}
+
+/// What a transaction has folded so far.
+struct Folded<C> {
+    /// Where the partition stands with it.
+    ends_at: Position,
+    newly_waiting: Waiting,
+    changes: Vec<C>,
+}
+
+/// The batches of a partition behind one that is being folded.
+pub(crate) trait Behind<E>: Send {
+    /// The next one, if it is to be in the same transaction; waits for it, but not long.
+    fn next(&mut self) -> impl Future<Output = Option<Sorted<E>>> + Send;
+}
+
+/// A batch that is folded alone.
+pub(crate) struct Alone;
+
+impl<E: Send> Behind<E> for Alone {
+    async fn next(&mut self) -> Option<Sorted<E>> {
+        None
     }
 }
 

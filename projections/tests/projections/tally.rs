@@ -65,7 +65,7 @@ impl Projection for Tally {
     type Memory = Sums;
     type Changes = (Sums, Copy);
 
-    const REBUILD_RECORDS: usize = 60;
+    const REBUILD_RECORDS: usize = 25;
 
     fn registered(&self) -> &'static Registered {
         &TALLY
@@ -118,6 +118,17 @@ impl Projection for Tally {
             }
         }
         (changed, entries)
+    }
+
+    /// Up to some three batches.
+    fn gathers(&self, _: &Sums, (_, entries): &(Sums, Copy)) -> bool {
+        entries.rows() < 60
+    }
+
+    fn join(&self, (changed, entries): &mut (Sums, Copy), next: (Sums, Copy)) -> Option<(Sums, Copy)> {
+        changed.extend(next.0);
+        entries.append(next.1);
+        None
     }
 
     async fn flush(&self, (changed, entries): (Sums, Copy), tx: &mut PgTransaction<'_>) -> Result<(), sqlx::Error> {

@@ -93,13 +93,10 @@ impl<P: Projection> Worker<P> {
         if is_usual {
             let mut changes = Vec::<P::Changes>::new();
             for (((partition, _), one), context) in round.iter_mut().zip(sorted).zip(contexts) {
-                let (more, poisoned) = self.changes(partition, one, context, &mut tx).await?;
+                let (mut more, poisoned) = self.changes(partition, one, context, &mut tx).await?;
                 is_usual &= poisoned.is_empty();
-                let apart = match changes.last_mut() {
-                    Some(all) => self.projection.join(all, more),
-                    None => Some(more),
-                };
-                changes.extend(apart);
+                uncaught(|| self.projection.settle(partition.source, &mut partition.memory, &mut more))?;
+                self.joined(&mut changes, more);
             }
             if is_usual {
                 for joined in changes {
