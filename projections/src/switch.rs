@@ -12,7 +12,7 @@ use sqlx::pool::PoolConnection;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool, Postgres};
 use thiserror::Error;
 
-use crate::builds::{Build, Choice, ChoiceError, MeetError, history, meet, tables};
+use crate::builds::{Build, Choice, ChoiceError, MeetError, meet, tables};
 use crate::registry::Registered;
 use crate::runner::outage::Backoff;
 
@@ -70,7 +70,7 @@ pub async fn switch(
 ) -> Result<Switched, SwitchError> {
     let mut connection = pool.acquire().await?;
     let choice = Choice::of(&mut connection, registered, shadow).await?;
-    if force.is_none() && !choice.shadow_is_verified(&mut connection).await? {
+    if force.is_none() && !choice.is_verified {
         return Err(SwitchError::NotVerified(choice.shadow.to_string()));
     }
     change(pool, connection, &choice, "switched", force).await
@@ -94,7 +94,7 @@ async fn change(
     what: &'static str,
     force: Option<&str>,
 ) -> Result<Switched, SwitchError> {
-    let Choice { live, shadow: next } = choice;
+    let Choice { live, shadow: next, .. } = choice;
     // Both stand at one vector while readers change over: what they see never goes back in time.
     let wait = if force.is_some() { MEET_FORCED_MAX } else { MEET_MAX };
     match meet(connection, live.registered().name, [live.schema(), next.schema()], wait).await {
@@ -155,27 +155,35 @@ async fn flip_once(
 ) -> Result<(), sqlx::Error> {
     let begin = format!("begin; set local lock_timeout = {}", patience.as_millis());
     let mut tx = connection.begin_with(AssertSqlSafe(begin)).await?;
+    let point_views = tables::pointing_views(next, &mut tx).await?;
+    let reason = force.map_or_else(String::new, |reason| format!(", forced: {reason}"));
     let left = sqlx::query(
-        "update pulsegate.projection_builds set state = 'shadow', replaced_at = now()
-         where build = $1 and state = 'live'",
+        "with gone as (
+           update pulsegate.projection_builds set state = 'shadow', replaced_at = now()
+           where build = $1 and state = 'live' returning build
+         )
+         insert into pulsegate.projection_history (name, version, build, what, detail)
+         select $2, $3, $4, $5, $6 from gone",
     )
     .bind(live.schema())
+    .bind(next.registered().name)
+    .bind(next.registered().version)
+    .bind(next.schema())
+    .bind(what)
+    .bind(format!("from {live}{reason}"))
     .execute(&mut *tx)
     .await?;
     if left.rows_affected() != 1 {
         // Somebody else has switched meanwhile.
         return Err(sqlx::Error::RowNotFound);
     }
-    sqlx::query(
+    // Views last, because readers that come from now on wait until the commit; so it must not wait long for those that
+    // are there. All in one question: each may have to wait for a core.
+    let come = format!(
         "update pulsegate.projection_builds set state = 'live', switched_at = now(), replaced_at = null
-         where build = $1",
-    )
-    .bind(next.schema())
-    .execute(&mut *tx)
-    .await?;
-    let reason = force.map_or_else(String::new, |reason| format!(", forced: {reason}"));
-    history::note(&mut *tx, next, what, &format!("from {live}{reason}")).await?;
-    // Last, because readers that come from now on wait until the commit; so it must not wait long for those that are there.
-    tables::point_views(next, &mut tx).await?;
+         where build = '{next}';
+         {point_views}"
+    );
+    sqlx::raw_sql(AssertSqlSafe(come)).execute(&mut *tx).await?;
     tx.commit().await
 }

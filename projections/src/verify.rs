@@ -63,7 +63,7 @@ pub async fn verify(
 ) -> Result<Verdict, VerifyError> {
     let pool = &with.pool;
     let mut connection = pool.acquire().await?;
-    let Choice { live, shadow } = Choice::of(&mut connection, registered, shadow).await?;
+    let Choice { live, shadow, .. } = Choice::of(&mut connection, registered, shadow).await?;
     let meeting = {
         let helped = CancellationToken::new();
         let _ends_help = helped.clone().drop_guard();

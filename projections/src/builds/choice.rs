@@ -11,6 +11,8 @@ use crate::registry::Registered;
 pub(crate) struct Choice {
     pub(crate) live: Build,
     pub(crate) shadow: Build,
+    /// Whether the other was compared with what was live, and found to be the same.
+    pub(crate) is_verified: bool,
 }
 
 /// Why there are no two builds to choose.
@@ -40,20 +42,11 @@ impl Choice {
         registered: &'static Registered,
         named: Option<&str>,
     ) -> Result<Self, ChoiceError> {
-        let shadow = sqlx::query_scalar::<_, String>(
-            "select build from pulsegate.projection_builds
-             where name = $1 and state in ('shadow', 'verified') and ($2::text is null or build = $2)
-             order by replaced_at is null desc, version desc, number desc limit 1",
-        )
-        .bind(registered.name)
-        .bind(named)
-        .fetch_optional(&mut *connection)
-        .await?;
         let missing = || match named {
             Some(named) => ChoiceError::NotAShadow(named.to_owned(), registered.name.to_owned()),
             None => ChoiceError::NoShadow(registered.name.to_owned()),
         };
-        Self::with(connection, registered, &shadow.ok_or_else(missing)?).await
+        Self::among(connection, registered, named, false).await?.ok_or_else(missing)
     }
 
     /// The build that was live before.
@@ -61,37 +54,34 @@ impl Choice {
         connection: &mut PgConnection,
         registered: &'static Registered,
     ) -> Result<Self, ChoiceError> {
-        let before = sqlx::query_scalar::<_, String>(
-            "select build from pulsegate.projection_builds
-             where name = $1 and state in ('shadow', 'verified') and replaced_at is not null
-             order by replaced_at desc limit 1",
-        )
-        .bind(registered.name)
-        .fetch_optional(&mut *connection)
-        .await?;
-        let before = before.ok_or_else(|| ChoiceError::NothingBefore(registered.name.to_owned()))?;
-        Self::with(connection, registered, &before).await
+        let missing = || ChoiceError::NothingBefore(registered.name.to_owned());
+        Self::among(connection, registered, None, true).await?.ok_or_else(missing)
     }
 
-    async fn with(
+    /// By one question. Of those that were live, the last one; else the newest, and first of all those that never were.
+    async fn among(
         connection: &mut PgConnection,
         registered: &'static Registered,
-        shadow: &str,
-    ) -> Result<Self, ChoiceError> {
-        let live = sqlx::query_scalar::<_, String>(
-            "select build from pulsegate.projection_builds where name = $1 and state = 'live'",
+        named: Option<&str>,
+        was_live: bool,
+    ) -> Result<Option<Self>, ChoiceError> {
+        let found = sqlx::query_as::<_, (String, bool, Option<String>)>(
+            "select build, state = 'verified',
+                    (select build from pulsegate.projection_builds where name = $1 and state = 'live')
+             from pulsegate.projection_builds
+             where name = $1 and state in ('shadow', 'verified')
+               and ($2::text is null or build = $2) and (not $3 or replaced_at is not null)
+             order by case when $3 then replaced_at end desc, replaced_at is null desc, version desc, number desc
+             limit 1",
         )
         .bind(registered.name)
+        .bind(named)
+        .bind(was_live)
         .fetch_optional(connection)
         .await?;
+        let Some((shadow, is_verified, live)) = found else { return Ok(None) };
         let live = live.ok_or_else(|| ChoiceError::NothingLive(registered.name.to_owned()))?;
-        Ok(Self { live: Build::named(registered, &live), shadow: Build::named(registered, shadow) })
-    }
-
-    pub(crate) async fn shadow_is_verified(&self, connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
-        sqlx::query_scalar("select state = 'verified' from pulsegate.projection_builds where build = $1")
-            .bind(self.shadow.schema())
-            .fetch_one(connection)
-            .await
+        let named = |build: &str| Build::named(registered, build);
+        Ok(Some(Self { live: named(&live), shadow: named(&shadow), is_verified }))
     }
 }

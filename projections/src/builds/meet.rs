@@ -117,13 +117,17 @@ impl Meeting {
         &mut self.lock.connection
     }
 
-    /// Lets both go on.
+    /// Lets both go on, and others meet.
     pub(crate) async fn release(mut self) -> Result<(), sqlx::Error> {
-        sqlx::query("update pulsegate.projection_offsets set hold_at = null, hold_until = null where build = any($1)")
-            .bind(&self.builds[..])
-            .execute(self.connection())
-            .await?;
-        self.lock.let_go().await
+        let [one, other] = &self.builds;
+        // The connection holds no other lock. Whoever has it next waits for the rows that are changed here.
+        let sql = format!(
+            "update pulsegate.projection_offsets set hold_at = null, hold_until = null where build in ('{one}', '{other}');
+             select pg_advisory_unlock_all()"
+        );
+        sqlx::raw_sql(AssertSqlSafe(sql)).execute(self.connection()).await?;
+        self.lock.is_let_go = true;
+        Ok(())
     }
 }
 
@@ -138,13 +142,6 @@ impl Lock {
                 .await?;
         lock.is_let_go = !is_taken;
         Ok(is_taken.then_some(lock))
-    }
-
-    async fn let_go(mut self) -> Result<(), sqlx::Error> {
-        // All of them: it holds no other.
-        sqlx::query("select pg_advisory_unlock_all()").execute(&mut *self.connection).await?;
-        self.is_let_go = true;
-        Ok(())
     }
 }
 

@@ -3,7 +3,7 @@
 //! Names of schemas and tables are checked: those of the code by a test, those of copies when they are
 //! made. So they may stand in a statement's text.
 
-use sqlx::{AssertSqlSafe, PgPool, PgTransaction};
+use sqlx::{AssertSqlSafe, PgConnection, PgPool, PgTransaction};
 
 use super::Build;
 
@@ -22,11 +22,11 @@ pub(crate) async fn index(build: &Build, tx: &mut PgTransaction<'_>) -> Result<(
     Ok(())
 }
 
-/// Lets the views, whose names stay the same, show this build.
+/// The statements that let the views, whose names stay the same, show this build.
 ///
 /// A view is replaced rather than made anew where its columns stay the same, so that statements that were
-/// prepared for it stay valid. One question and one answer: readers wait from the first view's lock on.
-pub(crate) async fn point_views(build: &Build, tx: &mut PgTransaction<'_>) -> Result<(), sqlx::Error> {
+/// prepared for it stay valid. To be executed at once: readers wait from the first view's lock on.
+pub(crate) async fn pointing_views(build: &Build, connection: &mut PgConnection) -> Result<String, sqlx::Error> {
     let name = build.registered().name;
     // Of each table whether this build has it (one of another version may not), and whether its view has its columns.
     let standing = sqlx::query_as::<_, (bool, bool)>(
@@ -40,7 +40,7 @@ pub(crate) async fn point_views(build: &Build, tx: &mut PgTransaction<'_>) -> Re
     )
     .bind(build.registered().tables.iter().map(|table| format!("{name}.{table}")).collect::<Vec<_>>())
     .bind(build.registered().tables.iter().map(|table| format!("{build}.{table}")).collect::<Vec<_>>())
-    .fetch_all(&mut **tx)
+    .fetch_all(connection)
     .await?;
     let mut ddl = vec![format!("create schema if not exists {name};")];
     for (table, (is_kept, is_same)) in build.registered().tables.iter().zip(standing) {
@@ -52,8 +52,7 @@ pub(crate) async fn point_views(build: &Build, tx: &mut PgTransaction<'_>) -> Re
             ddl.push(format!("create{replace} view {name}.{table} as select * from {build}.{table};"));
         }
     }
-    sqlx::raw_sql(AssertSqlSafe(ddl.join("\n"))).execute(&mut **tx).await?;
-    Ok(())
+    Ok(ddl.join("\n"))
 }
 
 /// Whether the build whose schema comes first holds what was written to it: a crash of the database empties unlogged

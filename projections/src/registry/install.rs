@@ -1,7 +1,7 @@
 //! Making the tables: those that belong to no single projection, then each version's own schema.
 
 use sqlx::migrate::Migrator;
-use sqlx::{Connection as _, PgConnection, PgPool, PgTransaction};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool, PgTransaction};
 use thiserror::Error;
 
 use super::{REGISTERED, Registered};
@@ -66,6 +66,7 @@ async fn install(version: &'static Registered, tx: &mut PgTransaction<'_>) -> Re
     }
     tables::create(&build, tx).await?;
     tables::index(&build, tx).await?;
-    tables::point_views(&build, tx).await?;
+    let point_views = tables::pointing_views(&build, tx).await?;
+    sqlx::raw_sql(AssertSqlSafe(point_views)).execute(&mut **tx).await?;
     history::note(&mut **tx, &build, "installed", "live").await
 }
