@@ -27,6 +27,8 @@ const READERS: usize = 64;
 /// Sessions in the tables, and heartbeats of each.
 const SESSIONS: usize = 1_000;
 const HEARTBEATS_EACH: usize = 20;
+/// Reads that are made before anything counts.
+const WARM_READS: u64 = 20 * READERS as u64;
 /// From one switch to the next.
 const PAUSE: Duration = Duration::from_millis(100);
 /// Connections of who switches, and of verify, which reads both builds beside each other.
@@ -63,10 +65,16 @@ pub(crate) async fn measure(scale: &Scale) -> anyhow::Result<Vec<Row>> {
         let reads = Arc::new(Reads::default());
         let (readers, counted) = (deployment.pool(u32::try_from(READERS)?)?, Arc::clone(&reads));
         let reading = on_own_thread(move || read(readers, counted))?;
+        // Who only connects yet is no reader.
         let begun = Instant::now();
+        while reads.made.load(Ordering::Relaxed) < WARM_READS && begun.elapsed() < SOON {
+            tokio::time::sleep(PAUSE).await;
+        }
+        let (begun, before) = (Instant::now(), reads.made.load(Ordering::Relaxed));
         let switched = to_and_fro(&pool, scale.switches).await;
+        let made = reads.made.load(Ordering::Relaxed) - before;
+        let per_s = float(made) / begun.elapsed().as_secs_f64();
         reads.over.store(true, Ordering::Relaxed);
-        let per_s = float(reads.made.load(Ordering::Relaxed)) / begun.elapsed().as_secs_f64();
         let seen = reading.await.context("the readers ended early")??;
         let [there, back] = switched?;
         anyhow::ensure!(seen == BTreeSet::from([1, 2]), "readers saw the builds {seen:?}");
