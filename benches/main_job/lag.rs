@@ -1,6 +1,8 @@
-//! `live_lag`: from an append until the rows that it changes are committed.
+//! `live_lag`: from an append until the rows that it changes are committed; alone, and while one of the read models is
+//! built anew beside.
 
 use std::collections::HashMap;
+use std::process::{Child, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use std::{mem, thread};
@@ -16,7 +18,7 @@ use sqlx::PgPool;
 use crate::appended::seen;
 use crate::deployment::Deployment;
 use crate::events::{RawEvent, clicks, events};
-use crate::latencies::{Latencies, Rounds};
+use crate::latencies::{Latencies, Quantiles, Rounds};
 use crate::load::Span;
 use crate::node::Node;
 use crate::producer::{fill, headers, settings};
@@ -52,51 +54,117 @@ pub(crate) async fn measure(scale: &Scale) -> anyhow::Result<Vec<Row>> {
     Deployment::scoped(async |deployment| {
         let mut raw_events = events(SESSIONS)?;
         let mut load = Load::new()?;
+        // History for a rebuild, after which every session is known, as it is most of the time.
+        let records = scale.rebuild_records.max(SESSIONS);
+        let known = fill(deployment, deployment.topics().name(Topic::Playback), &mut load.heartbeats, records)?;
         let projecting = Node::projecting(deployment).await?;
         let pool = deployment.pool(1)?;
-        // Every session is known when it is first measured, as it is most of the time.
-        let known = fill(deployment, deployment.topics().name(Topic::Playback), &mut load.heartbeats, SESSIONS)?;
         caught_up(&pool, known).await?;
-        let (mut limits, mut all, mut rates) = (Rounds::default(), Rounds::default(), Vec::new());
-        let mut each: [Rounds; FOLDED.len()] = Default::default();
+        let (mut limits, mut quiet, mut beside) = (Rounds::default(), Lags::default(), Lags::default());
         for _ in 0..scale.rounds {
             limits.add(seen(deployment, &mut raw_events, PER_S, Span::from_now(scale))?);
-            let span = Span::from_now(scale);
-            let (used, appended, stands) = run(deployment, &pool, load, span).await?;
-            load = used;
-            let due = appended.values().flatten().filter(|(_, due)| span.counts(*due)).count();
-            rates.push(per_second(due as u64, span.end - span.begin));
-            let mut total = Latencies::default();
-            for ((name, topic), rounds) in FOLDED.into_iter().zip(&mut each) {
-                let measured = latencies(name, topic, &appended, &stands, span)?;
-                rounds.add(measured.clone().quantiles());
-                total.merge(measured);
-            }
-            all.add(total.quantiles());
+            load = quiet.round(deployment, &pool, load, Span::from_now(scale)).await?;
+            // It goes on where the one before was killed.
+            let mut rebuilding = Rebuilding::start(deployment)?;
+            load = beside.round(deployment, &pool, load, Span::from_now(scale)).await?;
+            beside.is_flawed |= !rebuilding.goes_on()?;
         }
         pool.close().await;
         projecting.stop().await?;
-        let (limits, all, per_s) = (limits.median(), all.median(), median(rates));
-        let each: Vec<_> = FOLDED
-            .into_iter()
-            .zip(each)
-            .map(|((name, _), rounds)| format!("{name} p99 {:.0} ms", rounds.median().p99_ms))
-            .collect();
+        let limits = limits.median();
+        let (quiet, beside) = (quiet.median(), beside.median());
         Ok(vec![
-            Row::new("live_lag_p50", all.p50_ms, "ms", Target::None).limit(limits.p50_ms),
-            Row::new("live_lag_p99", all.p99_ms, "ms", Target::Below(500.0))
+            Row::new("live_lag_p50", quiet.all.p50_ms, "ms", Target::None).limit(limits.p50_ms),
+            Row::new("live_lag_p99", quiet.all.p99_ms, "ms", Target::Below(500.0))
                 .limit(limits.p99_ms)
-                .flawed(per_s < 0.97 * float(u64::from(PER_S)))
+                .flawed(quiet.is_flawed)
                 .note(&format!(
-                    "{per_s:.0} events/s of {SESSIONS} sessions, every tenth of the clickstream, from when each was due \
+                    "{:.0} events/s of {SESSIONS} sessions, every tenth of the clickstream, from when each was due \
                      to be appended until its offset is committed with its rows, seen by looking every {} ms ({}); \
                      limit: append until seen by a consumer at the same rate, linger 0",
+                    quiet.per_s,
                     LOOK_EVERY.as_millis(),
-                    each.join(", ")
+                    quiet.each
+                )),
+            Row::new("live_lag_p99_beside_rebuild", beside.all.p99_ms, "ms", Target::Times(1.2))
+                .limit(quiet.all.p99_ms)
+                .flawed(beside.is_flawed)
+                .note(&format!(
+                    "the same at {:.0} events/s while `pulsegate projection rebuild licensing` folds {records} heartbeats \
+                     on the same cores ({}); limit: without it",
+                    beside.per_s, beside.each
                 )),
         ])
     })
     .await
+}
+
+/// Rounds of all three.
+#[derive(Default)]
+struct Lags {
+    all: Rounds,
+    each: [Rounds; FOLDED.len()],
+    rates: Vec<f64>,
+    is_flawed: bool,
+}
+
+/// What rounds came to.
+struct Lag {
+    all: Quantiles,
+    each: String,
+    per_s: f64,
+    is_flawed: bool,
+}
+
+impl Lags {
+    /// Appends for a span and looks how soon it is folded.
+    async fn round(&mut self, deployment: &Deployment, pool: &PgPool, load: Load, span: Span) -> anyhow::Result<Load> {
+        let (load, appended, stands) = run(deployment, pool, load, span).await?;
+        let due = appended.values().flatten().filter(|(_, due)| span.counts(*due)).count();
+        self.rates.push(per_second(due as u64, span.end - span.begin));
+        let mut total = Latencies::default();
+        for ((name, topic), rounds) in FOLDED.into_iter().zip(&mut self.each) {
+            let measured = latencies(name, topic, &appended, &stands, span)?;
+            rounds.add(measured.clone().quantiles());
+            total.merge(measured);
+        }
+        self.all.add(total.quantiles());
+        Ok(load)
+    }
+
+    fn median(self) -> Lag {
+        let per_s = median(self.rates);
+        let each: Vec<_> = FOLDED
+            .into_iter()
+            .zip(self.each)
+            .map(|((name, _), rounds)| format!("{name} p99 {:.0} ms", rounds.median().p99_ms))
+            .collect();
+        let is_flawed = self.is_flawed || per_s < 0.97 * float(u64::from(PER_S));
+        Lag { all: self.all.median(), each: each.join(", "), per_s, is_flawed }
+    }
+}
+
+/// A rebuild, as an engineer runs it; killed when it is left.
+struct Rebuilding(Child);
+
+impl Rebuilding {
+    fn start(deployment: &Deployment) -> anyhow::Result<Self> {
+        let mut command = deployment.command("projection");
+        command.args(["rebuild", "licensing"]).stdout(Stdio::null()).stderr(Stdio::null());
+        Ok(Self(command.spawn()?))
+    }
+
+    fn goes_on(&mut self) -> anyhow::Result<bool> {
+        Ok(self.0.try_wait()?.is_none())
+    }
+}
+
+impl Drop for Rebuilding {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
 }
 
 /// One round: appends for a span and looks on until all of it is folded.

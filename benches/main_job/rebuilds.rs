@@ -78,6 +78,7 @@ pub(crate) async fn keyed(scale: &Scale) -> anyhow::Result<Vec<Row>> {
         let records = fill(deployment, topic.clone(), &mut events(sessions)?, scale.rebuild_records)?;
         let decoded = read(deployment, &topic, WORKERS, records, Start::Warm, is_heartbeat)?;
         let licensing = built(deployment, &licensing::REGISTERED, records).await?;
+        let by_one = built_by(1, deployment, &licensing::REGISTERED, records).await?;
         let active = built(deployment, &active_sessions::REGISTERED, records).await?;
         let target = Target::AtLeast { ratio: 0.5, value: 0.0 };
         Ok(vec![
@@ -88,6 +89,9 @@ pub(crate) async fn keyed(scale: &Scale) -> anyhow::Result<Vec<Row>> {
             Row::new("rebuild_keyed_whole", licensing.whole_per_s, "1/s", Target::None)
                 .limit(decoded)
                 .note("with making the tables logged, the indexes for readers, and the end of the log reached"),
+            Row::new("rebuild_keyed_by_one", by_one.filled_per_s, "1/s", Target::None)
+                .limit(decoded)
+                .note("one partition at a time, as the command does on two cores unless it is told otherwise"),
             Row::new("rebuild_active_sessions", active.filled_per_s, "1/s", Target::None)
                 .limit(decoded)
                 .note("active_sessions from the same history, an account a session"),
@@ -110,13 +114,22 @@ pub(crate) async fn built(
     registered: &'static Registered,
     records: u64,
 ) -> anyhow::Result<Built> {
+    built_by(WORKERS, deployment, registered, records).await
+}
+
+async fn built_by(
+    workers: usize,
+    deployment: &Deployment,
+    registered: &'static Registered,
+    records: u64,
+) -> anyhow::Result<Built> {
     let (pool, with) = (deployment.pool(CONNECTIONS)?, dependencies(deployment));
     let (told, tell) = tokio::sync::oneshot::channel();
     // With a runtime like the product's: each worker folds on a thread of its own.
     std::thread::Builder::new().name("rebuild".into()).spawn(move || {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build();
         let built = runtime.context("failed to start tokio").and_then(|runtime| {
-            let built = runtime.block_on(timed(registered, with(pool), records));
+            let built = runtime.block_on(timed(workers, registered, with(pool), records));
             runtime.shutdown_timeout(Duration::from_secs(5));
             built
         });
@@ -132,8 +145,13 @@ pub(crate) fn dependencies(deployment: &Deployment) -> impl FnOnce(PgPool) -> De
     move |pool| Dependencies::new(pool, client, topics, Arc::new(FixedPolicies::default()))
 }
 
-async fn timed(registered: &'static Registered, with: Dependencies, records: u64) -> anyhow::Result<Built> {
-    let wanted = Wanted { workers: WORKERS, parks: false, copy: None };
+async fn timed(
+    workers: usize,
+    registered: &'static Registered,
+    with: Dependencies,
+    records: u64,
+) -> anyhow::Result<Built> {
+    let wanted = Wanted { workers, parks: false, copy: None };
     let progress = Arc::new(Progress::default());
     let begun = Instant::now();
     let watched = {

@@ -17,6 +17,8 @@ pub(crate) enum Target {
     AtLeast { ratio: f64, value: f64 },
     /// Less than so much.
     Below(f64),
+    /// No more than so many times the limit.
+    Times(f64),
 }
 
 /// One figure.
@@ -68,6 +70,7 @@ impl Row {
                 self.value >= value && self.ratio().is_some_and(|reached| reached >= ratio)
             }
             Target::Below(most) => self.value < most,
+            Target::Times(most) => self.ratio().is_some_and(|reached| reached <= most),
         };
         Some(reached && !self.is_flawed)
     }
@@ -78,6 +81,7 @@ impl Row {
             Target::AtLeast { ratio, value } if value > 0.0 => format!("≥ {ratio} ×, ≥ {}", number(value)),
             Target::AtLeast { ratio, .. } => format!("≥ {ratio} ×"),
             Target::Below(most) => format!("< {}", number(most)),
+            Target::Times(most) => format!("≤ {most} ×"),
         }
     }
 

@@ -27,7 +27,7 @@ use crate::runner::{BatchError, Behind, Committed, Ended, Partition, Projection,
 /// How long one transaction may take.
 const TRANSACTION_MAX: Duration = Duration::from_mins(10);
 /// From how many records on nothing more is gathered before it is committed: that much is folded again after a crash.
-const GATHERED_RECORDS_MAX: u32 = 1_000_000;
+const GATHERED_RECORDS_MAX: u32 = 500_000;
 /// From when on, too: the database ends a transaction that says nothing for long.
 const GATHERING_MAX: Duration = Duration::from_secs(5);
 /// How many records are read with care before it is tried fast again.

@@ -23,7 +23,7 @@ const TAKEN_UP_MAX: Duration = Duration::from_secs(8);
 pub(crate) struct RebuildArgs {
     /// The projection
     name: String,
-    /// How many partitions are folded at once; else as many as there are cores
+    /// How many partitions are folded at once, each by up to two cores; else half as many as there are cores
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=256))]
     workers: Option<u16>,
     /// Make a copy as of this instant (RFC 3339) instead of a shadow
@@ -48,7 +48,8 @@ pub(super) async fn run(config: &Config, args: RebuildArgs) -> anyhow::Result<Ex
     let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
     // Each worker has a transaction of its own, and somebody must be able to ask how it goes.
     let connections = usize::try_from(config.database_connections).unwrap_or(usize::MAX);
-    let workers = args.workers.map_or(cores, usize::from).min(connections.saturating_sub(1).max(1));
+    // A partition is read by one thread and folded by another. With more of them the live ones would wait for a core.
+    let workers = args.workers.map_or(cores.div_ceil(2), usize::from).min(connections.saturating_sub(1).max(1));
     let wanted = Wanted { workers, parks: args.park, copy };
     let progress = Arc::new(Progress::default());
     let stop = CancellationToken::new();
