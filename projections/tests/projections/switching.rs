@@ -90,6 +90,13 @@ async fn a_shadow_is_verified_switched_to_and_left_again_while_events_arrive() {
             .execute(&bench.pool)
             .await
             .unwrap();
+            // Both move on meanwhile.
+            let begun = std::time::Instant::now();
+            let moved_on = "select sum(next_offset) > 1500 from pulsegate.live_offsets where name = 'active_sessions'";
+            while !sqlx::query_scalar::<_, bool>(moved_on).fetch_one(&bench.pool).await.unwrap() {
+                assert!(begun.elapsed() < DEADLINE, "what arrives is not folded");
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
             let verdict = verify(registered, None, &with).await.unwrap();
             assert!(verdict.same && verdict.records > 1_500, "{verdict:?}");
             let switched = switch(&bench.pool, registered, None, None).await.unwrap();
