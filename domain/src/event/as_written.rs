@@ -1,6 +1,6 @@
-//! Heartbeats, written in one way and read as they were written.
+//! Heartbeats and clicks, written in one way and read as they were written.
 //!
-//! Nearly all of a log is heartbeats, and every replay reads each: what reading one costs bounds how fast history can be
+//! Nearly all of a log is these, and every replay reads each: what reading one costs bounds how fast history can be
 //! folded. Our writer puts the same keys in the same order without a space, so a reader that expects just that compares
 //! bytes where a parser asks what comes next, and takes a fifth of the time. Whatever looks different in any way
 //! (another writer, an escape, a key that is missing or new) is read by the parser of any JSON, which has the last word.
@@ -10,10 +10,13 @@
 
 use std::str::FromStr;
 
+use serde_json::value::RawValue;
 use uuid::Uuid;
 
+use super::clickstream::{RECORDED, RecordedRef};
 use super::playback::HEARTBEAT;
 use super::{Attributes, Envelope, Heartbeat, PlaybackEvent};
+use crate::time::Timestamp;
 
 /// Longer than nearly every heartbeat's record, in bytes.
 const USUAL_LEN_MAX: usize = 768;
@@ -117,6 +120,33 @@ pub(super) fn heartbeat(value: &[u8]) -> Option<Envelope<'_, PlaybackEvent>> {
     text.0.is_empty().then_some(Envelope { id: id.into(), event: PlaybackEvent::Heartbeat(heartbeat) })
 }
 
+/// Reads a click, but for the parser's word on its properties; `None` for everything that isn't written just so.
+pub(super) fn click(value: &[u8]) -> Option<RecordedRef<'_>> {
+    let mut text = Text(std::str::from_utf8(value).ok()?);
+    text.skip(r#"{"specversion":"1.0","id":""#)?;
+    let id = text.quoted()?;
+    text.skip(r#","type":""#)?;
+    text.skip(RECORDED)?;
+    text.skip(r#"","source":""#)?;
+    text.quoted()?;
+    text.skip(r#","subject":""#)?;
+    text.quoted()?;
+    let time = text.after(r#","time":""#)?.quoted()?;
+    text.skip(r#","partitionkey":""#)?;
+    text.quoted()?;
+    text.skip(r#","datacontenttype":"application/json","data":{"name":""#)?;
+    let name = text.quoted()?;
+    let account_id = text.parse_if(r#","account_id":""#)?;
+    let anonymous_id = text.parse_if(r#","anonymous_id":""#)?;
+    let session_id = text.parse_if(r#","session_id":""#)?;
+    text.skip(r#","properties":"#)?;
+    // What begins and ends like an object and is JSON is one, and what is behind it is what ends a record.
+    let properties = text.0.strip_suffix("}}").filter(|text| text.starts_with('{') && text.ends_with('}'))?;
+    serde_json::from_str::<&RawValue>(properties).ok()?;
+    let (id, name, time) = (id.into(), name.into(), Timestamp::read(time));
+    Some(RecordedRef { id, time, name, account_id, anonymous_id, session_id, properties })
+}
+
 /// What of a record is still to be read.
 struct Text<'a>(&'a str);
 
@@ -186,7 +216,7 @@ mod tests {
     use proptest::prelude::*;
     use proptest::sample::{Index, select};
 
-    use super::super::{encode, encode_any, parse};
+    use super::super::{ClickstreamEvent, Recorded, encode, encode_any, parse};
     use super::*;
     use crate::ids::{ContentKind, DeviceClass, PlayerState, SessionId, Territory};
     use crate::time::Timestamp;
@@ -242,6 +272,54 @@ mod tests {
         encode(&attributes, &PlaybackEvent::Heartbeat(heartbeat.clone()))
     }
 
+    /// JSON objects as a front end might write them, spaces and all.
+    fn properties() -> impl Strategy<Value = Box<RawValue>> {
+        let object = prop_oneof![
+            r#"\{("a":[0-9],)?"b":"[a-z{}\[\]]{0,9}"\}"#,
+            Just("{}".to_owned()),
+            Just(r#"{ "a" : [1, {"b": "}}"}], "c": null }"#.to_owned()),
+            Just(r#"{"row":"Für dich","x":"\u0041\"","n":-1.5e-7}"#.to_owned()),
+        ];
+        object.prop_map(|object| RawValue::from_string(object).unwrap())
+    }
+
+    fn clicks() -> impl Strategy<Value = Recorded> {
+        let session = option::of(1_u128..).prop_map(|id| id.map(|id| SessionId::new(Uuid::from_u128(id)).unwrap()));
+        let name = prop_oneof![4 => "[a-z_ ]{0,12}", 1 => ".{0,12}"];
+        (name, option::of(id()), option::of(id()), session, properties()).prop_map(
+            |(name, account_id, anonymous_id, session_id, properties)| Recorded {
+                name,
+                account_id,
+                anonymous_id,
+                session_id,
+                properties,
+            },
+        )
+    }
+
+    fn written_click(click: &Recorded) -> Vec<u8> {
+        let (id, time) = (Uuid::from_u128(7), Timestamp::from_millis(1_795_000_000_123));
+        let attributes = Attributes { id, source: "/v1/clickstream", subject: "ada", time, partition_key: "ada" };
+        encode(&attributes, &ClickstreamEvent::Recorded(click.clone()))
+    }
+
+    /// Changes bytes, loses, repeats or puts in some.
+    fn change(value: &mut Vec<u8>, changes: Vec<(Index, i32, u8, u8)>) {
+        for (place, what, telling, any) in changes {
+            let at = place.index(value.len());
+            match what {
+                0 => value[at] = telling,
+                1 => value[at] = any,
+                2 => drop(value.remove(at)),
+                _ => value.insert(at, telling),
+            }
+        }
+    }
+
+    fn changes() -> impl Strategy<Value = Vec<(Index, i32, u8, u8)>> {
+        vec((any::<Index>(), 0..4, select(br#" "\,:{}[]01.-eEn"#.as_slice()), any::<u8>()), 1..4)
+    }
+
     /// Texts of which most need no escape.
     fn attribute() -> impl Strategy<Value = String> {
         prop_oneof![9 => "[ -!#-\\[\\]-~]{0,20}", 1 => ".{0,20}", 1 => "[\\x00-\\x7f]{0,20}"]
@@ -286,24 +364,32 @@ mod tests {
             prop_assert_eq!(read.unwrap_or_else(|| parsed.clone()), parsed);
         }
 
-        /// Bytes changed, lost, repeated or put in: what is read at all is what the parser reads.
         #[test]
-        fn what_is_nearly_so_is_never_read_otherwise(
-            heartbeat in heartbeats(),
-            changes in vec((any::<Index>(), 0..4, select(br#" "\,:{}[]01.-eEn"#.as_slice()), any::<u8>()), 1..4),
-        ) {
+        fn what_is_nearly_so_is_never_read_otherwise(heartbeat in heartbeats(), changes in changes()) {
             let mut value = written(&heartbeat);
-            for (place, what, telling, any) in changes {
-                let at = place.index(value.len());
-                match what {
-                    0 => value[at] = telling,
-                    1 => value[at] = any,
-                    2 => drop(value.remove(at)),
-                    _ => value.insert(at, telling),
-                }
-            }
+            change(&mut value, changes);
             if let Some(read) = super::heartbeat(&value) {
                 prop_assert_eq!(read, parse(&value).unwrap());
+            }
+        }
+
+        /// A name that is not ASCII, or in which something is escaped, is the parser's.
+        #[test]
+        fn a_click_is_read_as_the_parser_reads_it(click in clicks()) {
+            let value = written_click(&click);
+            let parsed = RecordedRef::parse(&value).unwrap();
+            let read = super::click(&value);
+            let is_plain = click.name.bytes().all(|byte| PLAIN[usize::from(byte)]);
+            prop_assert_eq!(read.is_some(), is_plain);
+            prop_assert_eq!(read.unwrap_or_else(|| parsed.clone()), parsed);
+        }
+
+        #[test]
+        fn what_is_nearly_a_click_is_never_read_otherwise(click in clicks(), changes in changes()) {
+            let mut value = written_click(&click);
+            change(&mut value, changes);
+            if let Some(read) = super::click(&value) {
+                prop_assert_eq!(read, RecordedRef::parse(&value).unwrap());
             }
         }
     }

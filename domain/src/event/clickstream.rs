@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
-use super::{Event, Unreadable, unknown_kind};
+use super::{Event, Unreadable, as_written, unknown_kind};
 use crate::ids::{AccountId, AnonymousId, SessionId};
 use crate::time::Timestamp;
 
@@ -112,6 +112,11 @@ struct Data<'a> {
 impl<'a> RecordedRef<'a> {
     /// Reads the value of a record, in one pass and without copies.
     pub fn read(value: &'a [u8]) -> Result<Self, Unreadable> {
+        as_written::click(value).map_or_else(|| Self::parse(value), Ok)
+    }
+
+    /// Reads a value as the JSON that it is.
+    pub(super) fn parse(value: &'a [u8]) -> Result<Self, Unreadable> {
         let text = std::str::from_utf8(value)?;
         let wire = match serde_json::from_str::<Wire<'a>>(text) {
             Ok(wire) if wire.kind == RECORDED => wire,
