@@ -8,6 +8,7 @@ use pulsegate_domain::time::Timestamp;
 use sqlx::PgTransaction;
 
 use super::person;
+use crate::column_time;
 use crate::runner::{Batch, Poison, Record};
 use crate::sinks::{Copy, Deltas, Row, Staged};
 
@@ -137,29 +138,49 @@ impl Changes {
     pub(super) async fn flush(self, tx: &mut PgTransaction<'_>) -> Result<(), sqlx::Error> {
         self.events.send(tx).await?;
         self.sampled.send(tx).await?;
-        let mut counts = Staged::new(
-            "create temporary table if not exists clickstream_v2_counts
-               (minute timestamptz, name text, partition int, events bigint) on commit delete rows",
-            "copy pg_temp.clickstream_v2_counts from stdin (format binary)",
-            4,
-            "insert into counts (minute, name, partition, events)
-             select minute, name, partition, events from pg_temp.clickstream_v2_counts order by minute, name
-             on conflict on constraint counts_pk do update set events = counts.events + excluded.events;
-             insert into counts_by_hour (hour, name, partition, events)
-             select date_trunc('hour', minute, 'UTC') as hour, name, partition, sum(events)::bigint
-             from pg_temp.clickstream_v2_counts group by 1, 2, 3 order by 1, 2
-             on conflict on constraint counts_by_hour_pk do update set events = counts_by_hour.events + excluded.events;
-             insert into counts_by_day (day, name, partition, events)
-             select (minute at time zone 'UTC')::date as day, name, partition, sum(events)::bigint
-             from pg_temp.clickstream_v2_counts group by 1, 2, 3 order by 1, 2
-             on conflict on constraint counts_by_day_pk do update set events = counts_by_day.events + excluded.events",
-        );
-        for ((minute, name, partition), added) in self.counts {
-            let mut row = counts.row();
-            row.timestamptz_ms(minute * MINUTE_MS).utf8(&name.0).int4(partition).int8(added);
-        }
-        counts.send(tx).await
+        add(self.counts, tx).await
     }
+}
+
+/// Adds to the counts of minutes, and of their hours and days. They are few: as arrays they are one question, where a COPY
+/// would be several, and the end of a short one can wait for the network.
+async fn add(counts: Deltas<(i64, Text, i32)>, tx: &mut PgTransaction<'_>) -> Result<(), sqlx::Error> {
+    if counts.is_empty() {
+        return Ok(());
+    }
+    let (mut minutes, mut names, mut partitions, mut added) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for ((minute, name, partition), count) in counts {
+        minutes.push(column_time(Timestamp::from_millis(minute * MINUTE_MS)));
+        names.push(String::from_utf8_lossy(&name.0).into_owned());
+        partitions.push(partition);
+        added.push(count);
+    }
+    sqlx::query(
+        "with added as (
+           select minute, name, partition, events
+           from unnest($1::timestamptz[], $2::text[], $3::int[], $4::bigint[]) as of (minute, name, partition, events)
+         ), by_minute as (
+           insert into counts (minute, name, partition, events)
+           select minute, name, partition, events from added order by minute, name
+           on conflict on constraint counts_pk do update set events = counts.events + excluded.events
+         ), by_hour as (
+           insert into counts_by_hour (hour, name, partition, events)
+           select date_trunc('hour', minute, 'UTC') as hour, name, partition, sum(events)::bigint
+           from added group by 1, 2, 3 order by 1, 2
+           on conflict on constraint counts_by_hour_pk do update set events = counts_by_hour.events + excluded.events
+         )
+         insert into counts_by_day (day, name, partition, events)
+         select (minute at time zone 'UTC')::date as day, name, partition, sum(events)::bigint
+         from added group by 1, 2, 3 order by 1, 2
+         on conflict on constraint counts_by_day_pk do update set events = counts_by_day.events + excluded.events",
+    )
+    .bind(minutes)
+    .bind(names)
+    .bind(partitions)
+    .bind(added)
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
 }
 
 /// Whether `PostgreSQL` surely takes this JSON as `jsonb`; most is like that. What may be beyond its limits (an escaped

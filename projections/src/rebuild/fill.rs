@@ -202,8 +202,8 @@ impl<P: Projection> Filling<P> {
         gathers_from: i64,
         backoff: &mut Backoff,
     ) -> Result<Reached, RunError> {
-        // One piece waits while one is folded and one is read: that is all that is in memory.
-        let (sender, received) = mpsc::channel::<Piece<P::Event>>(1);
+        // Two pieces wait while one is folded and one is read: that is all that is in memory.
+        let (sender, received) = mpsc::channel::<Piece<P::Event>>(2);
         let stop = self.stop.child_token();
         let _ends_reading = stop.clone().drop_guard();
         let thread = reading.decode(Arc::clone(&self.worker), sender, stop.clone())?;

@@ -2,6 +2,7 @@
 
 use pulsegate_domain::account::Place;
 use pulsegate_domain::time::Timestamp;
+use rdkafka::message::{BorrowedMessage, Message};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
@@ -27,8 +28,10 @@ impl Reading {
         let mut then = Then::More;
         while then == Then::More && events.len() + letters.len() < P::REBUILD_RECORDS {
             let most = TOGETHER_MAX.min(P::REBUILD_RECORDS - events.len() - letters.len());
-            let Some((records, end)) = self.some(most, last, &mut arena, stop)? else { return Ok(None) };
+            let Some((messages, end)) = self.some(most, last, stop)? else { return Ok(None) };
             then = end;
+            // Headers are asked of the few whose headers are kept.
+            let records: Vec<_> = messages.iter().map(|message| arena.record(message, Vec::new())).collect();
             let Ok(readings) = runtime.block_on(worker.read(self.target.source.topic, &records)) else {
                 // Whoever reads with care waits until the keys can be had, or says why not.
                 then = Then::Trouble;
@@ -39,11 +42,14 @@ impl Reading {
                 then = Then::Trouble;
                 break;
             }
-            for record in &records {
+            for (record, message) in records.iter().zip(&messages) {
                 let at = record.timestamp.map_or(*clock, |stamp| (*clock).max(stamp));
                 match uncaught(|| worker.projection().decode(readings.read(record))) {
                     Ok(Ok(event)) => events.push(Placed { place: Place { offset: record.offset, at }, event }),
-                    Ok(Err(poison @ Poison::Skip(_))) => letters.push(readings.letter(record, at, poison, None)),
+                    Ok(Err(poison @ Poison::Skip(_))) => {
+                        let record = Record { headers: unusual_headers(message), ..record.clone() };
+                        letters.push(readings.letter(&record, at, poison, None));
+                    }
                     Ok(Err(Poison::Park(_))) | Err(_) => {
                         then = Then::Trouble;
                         break;
@@ -67,21 +73,20 @@ impl Reading {
         &self,
         most: usize,
         last: Option<i64>,
-        arena: &mut Arena,
         stop: &CancellationToken,
-    ) -> Result<Option<(Vec<Record>, Then)>, RunError> {
-        let mut records: Vec<Record> = Vec::with_capacity(most);
-        while records.len() < most {
-            if let Some(end) = self.ended(records.last().map(|record| record.offset).or(last)) {
-                return Ok(Some((records, end)));
+    ) -> Result<Option<(Vec<BorrowedMessage<'_>>, Then)>, RunError> {
+        let mut messages: Vec<BorrowedMessage<'_>> = Vec::with_capacity(most);
+        while messages.len() < most {
+            if let Some(end) = self.ended(messages.last().map(Message::offset).or(last)) {
+                return Ok(Some((messages, end)));
             }
             match self.next(POLL)? {
-                Next::Record(message) => records.push(arena.record(&message, unusual_headers(&message))),
-                Next::End(offset) => return Ok(Some((records, Then::End(offset)))),
+                Next::Record(message) => messages.push(message),
+                Next::End(offset) => return Ok(Some((messages, Then::End(offset)))),
                 Next::Nothing if stop.is_cancelled() => return Ok(None),
                 Next::Nothing => {}
             }
         }
-        Ok(Some((records, Then::More)))
+        Ok(Some((messages, Then::More)))
     }
 }
