@@ -84,21 +84,8 @@ impl Written {
 
 /// Reads a heartbeat; `None` for everything that isn't written just so, be it right or wrong.
 pub(super) fn heartbeat(value: &[u8]) -> Option<Envelope<'_, PlaybackEvent>> {
-    // Checked once here, for all of its strings.
-    let mut text = Text(std::str::from_utf8(value).ok()?);
-    text.skip(r#"{"specversion":"1.0","id":""#)?;
-    let id = text.quoted()?;
-    text.skip(r#","type":""#)?;
-    text.skip(HEARTBEAT)?;
-    text.skip(r#"","source":""#)?;
-    text.quoted()?;
-    text.skip(r#","subject":""#)?;
-    text.quoted()?;
-    text.skip(r#","time":""#)?;
-    text.quoted()?;
-    text.skip(r#","partitionkey":""#)?;
-    text.quoted()?;
-    text.skip(r#","datacontenttype":"application/json","data":{"account_id":""#)?;
+    let (mut text, id, _) = envelope(value, HEARTBEAT)?;
+    text.skip(r#""account_id":""#)?;
     let heartbeat = Heartbeat {
         account_id: text.parse()?,
         session_id: text.after(r#","session_id":""#)?.parse()?,
@@ -122,19 +109,8 @@ pub(super) fn heartbeat(value: &[u8]) -> Option<Envelope<'_, PlaybackEvent>> {
 
 /// Reads a click, but for the parser's word on its properties; `None` for everything that isn't written just so.
 pub(super) fn click(value: &[u8]) -> Option<RecordedRef<'_>> {
-    let mut text = Text(std::str::from_utf8(value).ok()?);
-    text.skip(r#"{"specversion":"1.0","id":""#)?;
-    let id = text.quoted()?;
-    text.skip(r#","type":""#)?;
-    text.skip(RECORDED)?;
-    text.skip(r#"","source":""#)?;
-    text.quoted()?;
-    text.skip(r#","subject":""#)?;
-    text.quoted()?;
-    let time = text.after(r#","time":""#)?.quoted()?;
-    text.skip(r#","partitionkey":""#)?;
-    text.quoted()?;
-    text.skip(r#","datacontenttype":"application/json","data":{"name":""#)?;
+    let (mut text, id, time) = envelope(value, RECORDED)?;
+    text.skip(r#""name":""#)?;
     let name = text.quoted()?;
     let account_id = text.parse_if(r#","account_id":""#)?;
     let anonymous_id = text.parse_if(r#","anonymous_id":""#)?;
@@ -145,6 +121,25 @@ pub(super) fn click(value: &[u8]) -> Option<RecordedRef<'_>> {
     serde_json::from_str::<&RawValue>(properties).ok()?;
     let (id, name, time) = (id.into(), name.into(), Timestamp::read(time));
     Some(RecordedRef { id, time, name, account_id, anonymous_id, session_id, properties })
+}
+
+/// Reads what stands before an event's own data: the rest, its id and its time.
+fn envelope<'a>(value: &'a [u8], kind: &str) -> Option<(Text<'a>, &'a str, &'a str)> {
+    // Checked once here, for all of its strings.
+    let mut text = Text(std::str::from_utf8(value).ok()?);
+    text.skip(r#"{"specversion":"1.0","id":""#)?;
+    let id = text.quoted()?;
+    text.skip(r#","type":""#)?;
+    text.skip(kind)?;
+    text.skip(r#"","source":""#)?;
+    text.quoted()?;
+    text.skip(r#","subject":""#)?;
+    text.quoted()?;
+    let time = text.after(r#","time":""#)?.quoted()?;
+    text.skip(r#","partitionkey":""#)?;
+    text.quoted()?;
+    text.skip(r#","datacontenttype":"application/json","data":{"#)?;
+    Some((text, id, time))
 }
 
 /// What of a record is still to be read.
