@@ -81,6 +81,9 @@ pub static REGISTERED: Registered = Registered {
     run: |job| job.with(Clickstream),
 };
 
+/// So many rows may be gathered by a rebuild before they are written: some 50 MB.
+const GATHERED_ROWS_MAX: u64 = 100_000;
+
 /// The projection.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Clickstream;
@@ -109,6 +112,11 @@ impl Projection for Clickstream {
 
     fn fold(&self, batch: &Batch<Click>, (): &(), (): &mut (), _: &mut Poisoned) -> Changes {
         Changes::fold(batch)
+    }
+
+    /// What goes with the rows, the samples and counts, costs as much for many of them as for few.
+    fn gathers(&self, (): &(), changes: &Changes) -> bool {
+        changes.rows() < GATHERED_ROWS_MAX
     }
 
     fn join(&self, changes: &mut Changes, more: Changes) -> Option<Changes> {

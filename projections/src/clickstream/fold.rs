@@ -126,7 +126,12 @@ impl Changes {
         Self { events, counts, sampled }
     }
 
-    /// Takes what another partition adds.
+    /// How many rows there are.
+    pub(super) const fn rows(&self) -> u64 {
+        self.events.rows()
+    }
+
+    /// Takes what another partition adds, or the next batch.
     pub(super) fn append(&mut self, other: Self) {
         self.events.append(other.events);
         for (key, added) in other.counts {
