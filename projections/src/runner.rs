@@ -83,7 +83,7 @@ pub trait Projection: Send + Sync + 'static {
     /// What a batch changes.
     type Changes: Send;
 
-    /// How many records a batch of a rebuild has: small ones keep reading and writing going side by side. About three
+    /// How many records a batch of a rebuild has: small ones keep reading and writing going side by side. About four
     /// batches of each worker are in memory at once. Where many records are folded into few rows, what a batch changes
     /// had better be [gathered](Self::gathers), so that each row is written less often.
     const REBUILD_RECORDS: usize = 32_768;
