@@ -22,7 +22,7 @@ use crate::builds::Build;
 use crate::registry::Dependencies;
 use crate::runner::outage::{Backoff, Outage};
 use crate::runner::search::Search;
-use crate::runner::{BatchError, Behind, Committed, Ended, Partition, Projection, RunError, Sorted, Worker};
+use crate::runner::{BatchError, Behind, Committed, Ended, Partition, Projection, RunError, Sorted, Source, Worker};
 
 /// How long one transaction may take.
 const TRANSACTION_MAX: Duration = Duration::from_mins(10);
@@ -107,7 +107,9 @@ struct Filling<P> {
 
 /// The pieces of a partition, as they are read.
 struct Pieces<E> {
+    source: Source,
     received: mpsc::Receiver<Piece<E>>,
+    progress: Arc<Progress>,
     stop: CancellationToken,
     /// Before this offset each is committed by itself.
     gathers_from: i64,
@@ -141,6 +143,8 @@ impl<E> Pieces<E> {
 
 impl<E: Send> Behind<E> for Pieces<E> {
     async fn next(&mut self) -> Option<Sorted<E>> {
+        // Who looks on sees what is folded, which a moment later is committed.
+        self.progress.stands(self.source, self.ends_at);
         let is_enough = self.folded + self.skipped >= GATHERED_RECORDS_MAX as usize
             || self.ends_at < self.gathers_from
             || Instant::now() >= self.gathers_until;
@@ -208,7 +212,9 @@ impl<P: Projection> Filling<P> {
         let _ends_reading = stop.clone().drop_guard();
         let thread = reading.decode(Arc::clone(&self.worker), sender, stop.clone())?;
         let mut pieces = Pieces {
+            source: partition.source(),
             received,
+            progress: Arc::clone(&self.progress),
             stop,
             gathers_from,
             gathers_until: Instant::now(),

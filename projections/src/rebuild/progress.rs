@@ -43,7 +43,8 @@ impl Phase {
 pub struct PartitionProgress {
     /// Where this run found it; for a build that begins, where the log begins.
     pub began_at: i64,
-    /// Every record before this offset is folded.
+    /// Every record before this offset is folded; what is [gathered](crate::runner::Projection::gathers) may not be
+    /// committed yet.
     pub next_offset: i64,
     /// Where it ends, as far as is known.
     pub end: i64,
